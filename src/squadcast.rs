@@ -1,0 +1,8 @@
+//! Squadcast's auth service: the exchange of a refresh token for an access token, what its answers mean,
+//! and how often it may be asked. Knows nothing of Kubernetes.
+
+mod answer;
+mod token;
+
+pub use answer::{Failure, Grant};
+pub use token::{AccessToken, Fingerprint, InvalidRefreshToken, RefreshToken};
