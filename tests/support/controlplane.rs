@@ -257,7 +257,6 @@ impl ControlPlane {
         let mut log = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
         log.requests().iter().filter(|request| wanted(request)).cloned().collect()
     }
-
 }
 
 impl Drop for ControlPlane {

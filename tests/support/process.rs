@@ -84,7 +84,8 @@ impl Supervised {
         let pid = line.trim().parse().map_err(|_| {
             std::io::Error::other(format!("no process id from the supervisor of {name}: {line:?}"))
         })?;
-        let mut started = Self { name: name.to_owned(), pid, log, folder: folder.to_owned(), kept: false, shell, pipe };
+        let mut started =
+            Self { name: name.to_owned(), pid, log, folder: folder.to_owned(), kept: false, shell, pipe };
         if std::env::var_os("SQUADCAST_TEST_KEEP").is_some() {
             started.keep_folder();
         }

@@ -212,4 +212,3 @@ fn server_config(ca: &Ca, kind: Tls) -> Option<Arc<ServerConfig>> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Some(Arc::new(config))
 }
-

@@ -29,5 +29,4 @@ impl ControlPlane {
             .output()
             .expect("kubectl")
     }
-
 }

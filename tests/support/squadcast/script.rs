@@ -83,4 +83,3 @@ impl Gate {
         let _ = self.open.subscribe().wait_for(|open| *open).await;
     }
 }
-
