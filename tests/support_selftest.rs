@@ -130,7 +130,7 @@ fn start_a_control_plane_to_be_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_world_has_what_tests_need() {
-    let world = World::bare("world").await;
+    let world = World::bare(ControlPlane::shared(), "world").await;
     install_crd(&world.client, ANY_CREDENTIAL).await;
     world.refresh_token("source", "rt-world").await;
     assert_eq!(world.secret_data("source").await["refresh_token"], "rt-world");
@@ -275,6 +275,10 @@ async fn the_stand_in_misbehaves_on_demand() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stand_in_shows_any_certificate() {
+    let older = Squadcast::start_with(Tls::Only12);
+    older.accept("rt");
+    exchange(&client(&older), &older, "rt").await.unwrap();
+    assert_eq!(older.requests("rt")[0].tls.as_deref(), Some("TLSv1_2"));
     for (kind, works) in [
         (Tls::Valid, true),
         (Tls::Off, true),

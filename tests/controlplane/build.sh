@@ -23,8 +23,11 @@ name=$(basename "$module")
 out=$root/.cache/$name
 bin=$out/bin
 assets=${KUBEBUILDER_ASSETS:-}
+if [ -n "$assets" ]; then
+	assets=$(cd "$assets" 2>/dev/null && pwd) || die "KUBEBUILDER_ASSETS names $KUBEBUILDER_ASSETS, which is no folder"
+fi
 
-command -v go >/dev/null 2>&1 || die "go is missing; install Go $(sed -n 's/^go //p' "$module/go.mod") or newer (https://go.dev/dl) and put it on the PATH"
+command -v go >/dev/null 2>&1 || die "go is missing; install Go $(sed -n 's/^go //p' "$module/go.mod") or newer, from your system's packages or the Go project, and put it on the PATH"
 # The machine's own Go and nothing that a workspace or a setting of the user could change.
 export GOTOOLCHAIN=local CGO_ENABLED=0 GOWORK=off GOFLAGS=-buildvcs=false
 

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -81,13 +81,13 @@ impl ControlPlane {
     }
 
     /// The one that all tests of this process share.
-    pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+    pub fn shared() -> &'static Arc<Self> {
+        static SHARED: OnceLock<Arc<ControlPlane>> = OnceLock::new();
         SHARED.get_or_init(|| {
-            Self::start_with(&Options {
+            Arc::new(Self::start_with(&Options {
                 controllers: WORKLOAD_CONTROLLERS.map(str::to_owned).to_vec(),
                 ..Options::default()
-            })
+            }))
         })
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::{TLS12, TLS13};
 use tokio::sync::watch;
 
 use super::install_crypto;
@@ -33,6 +34,8 @@ pub enum Tls {
     WrongHost,
     /// A certificate by an authority that nobody knows.
     UnknownCa,
+    /// A good one, and nothing newer than TLS 1.2.
+    Only12,
     /// Plain HTTP.
     Off,
 }
@@ -142,7 +145,8 @@ impl Squadcast {
     }
 
     pub fn count(&self, refresh_token: &str) -> usize {
-        self.requests(refresh_token).len()
+        let state = self.shared.state();
+        state.requests.iter().filter(|request| request.refresh_token == refresh_token).count()
     }
 
     /// Waits until so many requests with this refresh token have come, whether answered or not.
@@ -200,15 +204,16 @@ fn server_config(ca: &Ca, kind: Tls) -> Option<Arc<ServerConfig>> {
     let names = ["127.0.0.1", "localhost"];
     let identity = match kind {
         Tls::Off => return None,
-        Tls::Valid => ca.server(&names, false),
+        Tls::Valid | Tls::Only12 => ca.server(&names, false),
         Tls::Expired => ca.server(&names, true),
         Tls::WrongHost => ca.server(&["elsewhere.example"], false),
         Tls::UnknownCa => Ca::new("authority that nobody knows").server(&names, false),
     };
     let chain = vec![CertificateDer::from(identity.cert_der)];
     let key = PrivateKeyDer::try_from(identity.key_der).expect("a private key");
-    let mut config =
-        ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).expect("a certificate");
+    let versions: &[_] = if kind == Tls::Only12 { &[&TLS12] } else { &[&TLS12, &TLS13] };
+    let builder = ServerConfig::builder_with_protocol_versions(versions).with_no_client_auth();
+    let mut config = builder.with_single_cert(chain, key).expect("a certificate");
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Some(Arc::new(config))
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -26,7 +27,7 @@ pub const USER: &str = "user";
 pub const REGION: &str = "test";
 
 pub struct World {
-    pub plane: &'static ControlPlane,
+    pub plane: Arc<ControlPlane>,
     pub client: Client,
     pub namespace: String,
     pub squadcast: Squadcast,
@@ -36,7 +37,12 @@ pub struct World {
 impl World {
     /// A fresh namespace on the shared control plane, with the repository's custom resource definition.
     pub async fn new(name: &str) -> Self {
-        let world = Self::bare(name).await;
+        Self::on(ControlPlane::shared(), name).await
+    }
+
+    /// As [`World::new`] on another control plane, for tests that disturb it.
+    pub async fn on(plane: &Arc<ControlPlane>, name: &str) -> Self {
+        let world = Self::bare(plane, name).await;
         let path = repository().join("crds/squadcastcredentials.yaml");
         let yaml =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -44,15 +50,15 @@ impl World {
         world
     }
 
-    /// As [`World::new`] without the definition.
-    pub async fn bare(name: &str) -> Self {
+    /// As [`World::on`] without the definition.
+    pub async fn bare(plane: &Arc<ControlPlane>, name: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let plane = ControlPlane::shared();
         let client = plane.client();
         let namespace = format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a namespace");
         let created = Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await;
         created.unwrap_or_else(|error| panic!("namespace {namespace}: {error}"));
+        let plane = plane.clone();
         Self { plane, client, namespace, squadcast: Squadcast::start(), operators: AtomicU32::new(0) }
     }
 

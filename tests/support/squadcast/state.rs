@@ -150,8 +150,10 @@ impl Shared {
     fn mint(&self, number: usize, spec: &TokenSpec, clock: i64) -> Map<String, Value> {
         let mut state = self.state();
         let refresh_token = state.requests[number].refresh_token.clone();
-        let last = state.minted.iter().rev().find(|minted| minted.refresh_token == refresh_token);
-        let last = last.filter(|last| spec.repeat && last.expires_at > clock).cloned();
+        let mut earlier = state.minted.iter().rev();
+        let last =
+            spec.repeat.then(|| earlier.find(|minted| minted.refresh_token == refresh_token)).flatten();
+        let last = last.filter(|last| last.expires_at > clock).cloned();
         let again = last.is_some();
         let minted = last.unwrap_or_else(|| {
             let issued = clock + spec.issued_offset;
