@@ -19,11 +19,12 @@ use super::audit::{AuditLog, Request};
 use super::install_crypto;
 use super::pki::{Ca, Identity};
 use super::process::{Supervised, free_port};
+use super::world::install_crd;
 
 mod faults;
 mod kubectl;
 mod launch;
-pub use launch::{binaries, repository};
+pub use launch::{binaries, definition_file};
 
 /// The controllers that make Pods of workloads.
 pub const WORKLOAD_CONTROLLERS: [&str; 4] =
@@ -37,6 +38,9 @@ const PORT_TAKEN: &str = "address already in use";
 pub struct Options {
     /// More controllers for the controller manager, like [`WORKLOAD_CONTROLLERS`].
     pub controllers: Vec<String>,
+    /// Custom resource definitions in YAML. The garbage collector looks for new kinds twice a minute; those that
+    /// are there before it starts, it knows from the start.
+    pub definitions: Vec<String>,
     /// More flags for the API server.
     pub api_server_flags: Vec<String>,
 }
@@ -80,12 +84,13 @@ impl ControlPlane {
         unreachable!("the loop ends by return or panic")
     }
 
-    /// The one that all tests of this process share.
+    /// The one that all tests of this process share, with all controllers and the repository's definition.
     pub fn shared() -> &'static Arc<Self> {
         static SHARED: OnceLock<Arc<ControlPlane>> = OnceLock::new();
         SHARED.get_or_init(|| {
             Arc::new(Self::start_with(&Options {
                 controllers: WORKLOAD_CONTROLLERS.map(str::to_owned).to_vec(),
+                definitions: std::fs::read_to_string(definition_file()).into_iter().collect(),
                 ..Options::default()
             }))
         })
@@ -118,6 +123,12 @@ impl ControlPlane {
         plane.add(Component::Etcd)?;
         plane.add(Component::ApiServer)?;
         plane.wait_for("the API server", async |client| client.apiserver_version().await.map(drop))?;
+        on_own_runtime(|| async {
+            let client = plane.client();
+            for definition in &options.definitions {
+                install_crd(&client, definition).await;
+            }
+        });
         // The controller manager gives up when the API server takes longer than 10 s.
         plane.add(Component::ControllerManager)?;
         plane.wait_until_up()?;

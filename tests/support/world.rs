@@ -15,7 +15,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::audit::Request;
-use super::controlplane::{ControlPlane, repository};
+use super::controlplane::{ControlPlane, definition_file};
 use super::eventually::{DEADLINE, eventually};
 use super::operator::{Launch, Operator};
 use super::squadcast::Squadcast;
@@ -43,7 +43,7 @@ impl World {
     /// As [`World::new`] on another control plane, for tests that disturb it.
     pub async fn on(plane: &Arc<ControlPlane>, name: &str) -> Self {
         let world = Self::bare(plane, name).await;
-        let path = repository().join("crds/squadcastcredentials.yaml");
+        let path = definition_file();
         let yaml =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         install_crd(&world.client, &yaml).await;
@@ -250,7 +250,10 @@ pub async fn install_crd(client: &Client, yaml: &str) {
     let name = crd.metadata.name.clone().expect("a definition has a name");
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply("crd").force();
-    api.patch(&name, &params, &Patch::Apply(&crd)).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    eventually(&format!("{name} to be applied"), DEADLINE, async || {
+        api.patch(&name, &params, &Patch::Apply(&crd)).await
+    })
+    .await;
     eventually(&format!("{name} to be established"), DEADLINE, async || {
         let conditions =
             api.get(&name).await?.status.and_then(|status| status.conditions).unwrap_or_default();

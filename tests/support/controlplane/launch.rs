@@ -17,9 +17,14 @@ const CONTROLLERS: [&str; 6] = [
 ];
 
 /// The root of the repository.
-pub fn repository() -> PathBuf {
+fn repository() -> PathBuf {
     // Cargo names it at run time too, which holds when the repository was moved after a build.
     std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
+/// The repository's custom resource definition.
+pub fn definition_file() -> PathBuf {
+    repository().join("crds/squadcastcredentials.yaml")
 }
 
 /// The folder with the control plane's programs, which are built where they are lacking.
