@@ -19,7 +19,7 @@ use support::operator::Launch;
 use support::process::alive;
 use support::world::install_crd;
 use support::{
-    Component, ControlPlane, Cut, DEADLINE, Gate, Reply, Script, Squadcast, Tls, World, eventually,
+    Component, ControlPlane, Cut, DEADLINE, Gate, Proxy, Reply, Script, Squadcast, Tls, World, eventually,
 };
 
 /// Where the test that gets killed says what it started.
@@ -299,6 +299,23 @@ async fn the_stand_in_shows_any_certificate() {
     standin.change_ca();
     exchange(&old, &standin, "rt").await.unwrap_err();
     exchange(&client(&standin), &standin, "rt").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_forwards_or_refuses() {
+    let standin = Squadcast::start();
+    standin.accept("rt");
+    let proxied = |proxy: &Proxy| {
+        let ca = reqwest::Certificate::from_pem(standin.ca_pem().as_bytes()).unwrap();
+        let proxy = reqwest::Proxy::all(proxy.url()).unwrap();
+        reqwest::Client::builder().tls_certs_only([ca]).proxy(proxy).build().unwrap()
+    };
+    let proxy = Proxy::start();
+    exchange(&proxied(&proxy), &standin, "rt").await.unwrap();
+    assert_eq!(proxy.connects(), [standin.url().trim_start_matches("https://")]);
+    let proxy = Proxy::refusing(407, "text/html", "<p>Who are you?</p>");
+    exchange(&proxied(&proxy), &standin, "rt").await.unwrap_err();
+    assert_eq!((proxy.connects().len(), standin.count("rt")), (1, 1));
 }
 
 /// A definition of the same name that takes anything.

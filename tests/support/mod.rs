@@ -22,12 +22,14 @@ pub mod eventually;
 pub mod operator;
 pub mod pki;
 pub mod process;
+pub mod proxy;
 pub mod squadcast;
 pub mod world;
 
 pub use controlplane::{Component, ControlPlane, Options};
 pub use eventually::{DEADLINE, eventually};
 pub use operator::Operator;
+pub use proxy::Proxy;
 pub use squadcast::{Cut, Gate, Reply, Script, Squadcast, Tls};
 pub use world::World;
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// `$1` is the folder to remove, the rest is the command. Standard input is our pipe, standard output goes
 /// to us for the child's process id, standard error is the child's log, of both its streams.
 ///
-/// The watcher's `read` is the shell's own, so that killing the watcher leaves nothing. A line `keep` tells it
+/// A subshell writes the process id: when we are gone already, that write ends only it. The watcher's `read` is the shell's own, so that killing the watcher leaves nothing. A line `keep` tells it
 /// to leave the folder alone. Its `trap` keeps it alive for its exit status, which tells the main shell whether
 /// it was the pipe's end that killed the child. The one that removes last finds every other child dead.
 const SUPERVISOR: &str = r#"
@@ -24,7 +24,7 @@ folder=$1; shift
 exec 3<&0 </dev/null
 "$@" 3<&- >&2 &
 child=$!
-echo "$child"
+(echo "$child")
 exec >/dev/null 2>&1
 (
   verdict=7
