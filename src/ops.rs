@@ -1,0 +1,6 @@
+//! What every operator needs around its work: logs, metrics, endpoints, events, leader election, clients,
+//! shutdown. Knows nothing of tokens; what decides here is pure, what touches the outside is thin.
+
+pub mod identity;
+pub mod shutdown;
+pub mod telemetry;
