@@ -2,5 +2,6 @@
 //! shutdown. Knows nothing of tokens; what decides here is pure, what touches the outside is thin.
 
 pub mod identity;
+pub mod metrics;
 pub mod shutdown;
 pub mod telemetry;
