@@ -6,6 +6,7 @@ pub mod events;
 pub mod health;
 pub mod http;
 pub mod identity;
+pub mod leader;
 pub mod metrics;
 pub mod shutdown;
 pub mod telemetry;
