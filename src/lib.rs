@@ -1,3 +1,4 @@
 //! placeholder
 pub mod api;
+pub mod ops;
 pub mod squadcast;
