@@ -27,6 +27,11 @@ impl Readiness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(part).is_some()
     }
 
+    /// Whether a part still waits.
+    pub fn is_waiting(&self, part: &'static str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(part)
+    }
+
     /// Whether nothing is waited for.
     pub fn is_ready(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
