@@ -2,7 +2,9 @@
 //! and how often it may be asked. Knows nothing of Kubernetes.
 
 mod answer;
+mod region;
 mod token;
 
 pub use answer::{Failure, Grant};
+pub use region::{InvalidRegion, Region, Regions};
 pub use token::{AccessToken, Fingerprint, InvalidRefreshToken, RefreshToken};

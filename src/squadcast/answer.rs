@@ -1,26 +1,47 @@
-//! What an answer of the auth service means.
+//! What an answer of the auth service means. Pure: no clock, no network.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
-use super::{AccessToken, RefreshToken};
+use super::{AccessToken, RefreshToken, Region};
 use crate::api::Reason;
+
+mod body;
+mod date;
+mod message;
+pub(super) mod redact;
+#[cfg(test)]
+mod tests;
+
+use body::Json;
+use message::Words;
+use redact::Secrets;
+
+/// The longest body that is read, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// An access token must be good for longer than this, in seconds.
+const MIN_LIFE: i64 = 5;
+
+/// An access token must not be good for longer than this, in seconds: ten years.
+const MAX_LIFE: i64 = 3653 * 24 * 60 * 60;
 
 /// A token that Squadcast has granted.
 pub struct Grant {
     /// The access token.
     pub access_token: AccessToken,
-    /// Squadcast's `type`; `Bearer` where it is that in another case.
+    /// Squadcast's `type`; `Bearer` where it is that in another case, or nothing that a header may hold.
     pub token_type: String,
-    /// Squadcast's `issued_at`, Unix seconds of its clock.
+    /// Squadcast's `issued_at`, Unix seconds of its clock; not checked.
     pub issued_at: i64,
-    /// Squadcast's `expires_at`, Unix seconds of its clock.
+    /// Squadcast's `expires_at`, Unix seconds of its clock; between 5 s and ten years away.
     pub expires_at: i64,
     /// Squadcast's clock less ours in seconds, from the `Date` header; 0 where it is 5 s or less, or where
-    /// there was no such header.
+    /// there was no usable header.
     pub skew: i64,
-    /// The refresh token of the answer, where it differs from the one sent.
+    /// The refresh token of the answer, where it differs from the one sent and is one that can be sent.
     pub rotated: Option<RefreshToken>,
     /// When the request was sent (our clock).
     pub requested_at: Timestamp,
@@ -28,15 +49,167 @@ pub struct Grant {
     pub received_at: Timestamp,
 }
 
-/// Why there is no token. The message never holds one.
+/// Why there is no token. The message never holds one, and is the same each time the same thing happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// One of the reasons of Squadcast's part of the catalogue.
     pub reason: Reason,
     /// For people: HTTP status and Squadcast's words where there are any, what it usually is, what to do.
     pub message: String,
-    /// How long Squadcast asked to wait (429 with `Retry-After`).
+    /// How long Squadcast asked to wait (429 with `Retry-After`), 1 s to 1 h.
     pub retry_after: Option<Duration>,
     /// When the request was sent (our clock).
     pub requested_at: Timestamp,
+}
+
+/// An answer as it came, as far as it matters.
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `Retry-After`.
+    pub retry_after: Option<String>,
+    /// `Date`.
+    pub date: Option<String>,
+    /// When the head was there (our clock): what `Date` is compared with.
+    pub head_at: Timestamp,
+    /// The body.
+    pub body: Body,
+}
+
+/// The body of an answer.
+pub enum Body {
+    /// All of it.
+    Whole(Zeroizing<Vec<u8>>),
+    /// Over [`MAX_BODY`].
+    TooLong,
+    /// The connection ended before the body did.
+    BrokenOff,
+}
+
+/// Whether the status alone says what an answer means, whatever its body.
+pub fn is_told_by_status(status: u16) -> bool {
+    matches!(status, 409 | 429 | 500..=599)
+}
+
+/// Says what `reply` means, which the exchange of `sent` in `region` got, through `proxy` where there was one
+/// (its URL without user information).
+pub fn classify(
+    reply: Reply,
+    sent: &RefreshToken,
+    region: &Region,
+    proxy: Option<&str>,
+    requested_at: Timestamp,
+    received_at: Timestamp,
+) -> Result<Grant, Failure> {
+    let Reply { status, content_type, retry_after, date, head_at, body } = reply;
+    let (json, flaw) = match &body {
+        Body::Whole(bytes) => (Json::parse(bytes), "the body is not Squadcast's JSON"),
+        Body::TooLong => (None, "the body is over 64 KiB long"),
+        Body::BrokenOff => (None, "the connection ended in the middle of the body"),
+    };
+    drop(body);
+    let date = date.as_deref().and_then(date::parse);
+    let flaw = if status == 200 {
+        let skew = date.map_or(0, |date| date::skew(date, head_at));
+        let now = received_at.as_second().saturating_add(skew);
+        match json.as_ref().ok_or_else(|| Flaw::Stranger(flaw.to_owned())).and_then(|json| token(json, now)) {
+            Ok(Token { access_token, refresh_token, token_type, issued_at, expires_at }) => {
+                let rotated = rotated(refresh_token, sent);
+                return Ok(Grant {
+                    access_token,
+                    token_type,
+                    issued_at,
+                    expires_at,
+                    skew,
+                    rotated,
+                    requested_at,
+                    received_at,
+                });
+            }
+            Err(flaw) => flaw,
+        }
+    } else {
+        Flaw::Stranger(flaw.to_owned())
+    };
+
+    let secrets = Secrets::new(std::iter::once(sent.expose()).chain(json.iter().flat_map(Json::tokens)));
+    let error = json.as_ref().and_then(Json::error);
+    let words = Words {
+        status,
+        region,
+        proxy,
+        content_type: content_type.map(|text| secrets.clean(text.split(';').next().unwrap_or_default(), 64)),
+        error_message: error.flatten().map(|text| secrets.clean(text, 256)),
+    };
+    let mut wait = None;
+    let (reason, message) = match (status, error.is_some()) {
+        (429, _) => {
+            wait = retry_after.and_then(|text| date::retry_after(&text, date.unwrap_or(head_at)));
+            (Reason::RateLimited, words.rate_limited())
+        }
+        (409 | 500..=599, _) => (Reason::ServiceUnavailable, words.unavailable()),
+        (400 | 404 | 422, true) => (Reason::RequestRejected, words.request_rejected()),
+        (401 | 403, true) => (Reason::RefreshTokenRejected, words.token_rejected()),
+        (402, true) => (Reason::PaymentRequired, words.payment_required()),
+        (300..=399, _) => (Reason::InvalidResponse, words.stranger("a redirect is not followed")),
+        (200 | 400..=404 | 422, _) => (Reason::InvalidResponse, words.flawed(&flaw)),
+        _ => (Reason::InvalidResponse, words.stranger("this status has no meaning here")),
+    };
+    Err(Failure { reason, message, retry_after: wait, requested_at })
+}
+
+/// What is wrong with an answer that should have been Squadcast's.
+enum Flaw {
+    /// It does not look like Squadcast's.
+    Stranger(String),
+    /// It does, but is of no use.
+    Unusable(&'static str),
+}
+
+struct Token<'a> {
+    access_token: AccessToken,
+    refresh_token: &'a str,
+    token_type: String,
+    issued_at: i64,
+    expires_at: i64,
+}
+
+/// The token of a 200, `now` being Squadcast's clock in Unix seconds.
+fn token(json: &Json, now: i64) -> Result<Token<'_>, Flaw> {
+    let data =
+        json.data().ok_or_else(|| Flaw::Stranger("there is no object `data` in the body".to_owned()))?;
+    let missing = |field: &str, kind: &str| Flaw::Stranger(format!("`data.{field}` is missing or no {kind}"));
+    let text = |field| data.text(field).ok_or_else(|| missing(field, "text"));
+    let number = |field| data.number(field).ok_or_else(|| missing(field, "integer"));
+    let access_token = text("access_token")?;
+    let refresh_token = text("refresh_token")?;
+    let token_type = token_type_of(text("type")?);
+    let expires_at = number("expires_at")?;
+    let issued_at = number("issued_at")?;
+    let access_token = AccessToken::parse(access_token)
+        .ok_or(Flaw::Unusable("the access token is empty or not allowed in an HTTP header"))?;
+    if expires_at <= now.saturating_add(MIN_LIFE) {
+        return Err(Flaw::Unusable("the access token has expired already, or expires within 5 s"));
+    }
+    if expires_at.saturating_sub(now) > MAX_LIFE {
+        return Err(Flaw::Unusable("the access token expires more than 10 years from now"));
+    }
+    Ok(Token { access_token, refresh_token, token_type, issued_at, expires_at })
+}
+
+/// What is no header value would spoil the header that it is put in; Squadcast takes `Bearer` in any case.
+fn token_type_of(text: &str) -> String {
+    let text = text.trim();
+    if text.is_empty() || text.eq_ignore_ascii_case("bearer") || !super::token::is_header_value(text) {
+        "Bearer".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// A token that could not be sent back is none: the one sent is kept, which has just worked.
+fn rotated(returned: &str, sent: &RefreshToken) -> Option<RefreshToken> {
+    RefreshToken::parse(returned.as_bytes()).ok().filter(|returned| returned != sent)
 }

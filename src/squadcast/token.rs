@@ -72,10 +72,11 @@ impl RefreshToken {
 pub struct AccessToken(Zeroizing<String>);
 
 impl AccessToken {
-    /// Takes over a token from an answer; `None` where it is empty or no legal header value.
-    pub fn parse(value: String) -> Option<Self> {
-        let value = Zeroizing::new(value);
-        (!value.is_empty() && is_header_value(&value)).then_some(Self(value))
+    /// Takes a token from an answer; `None` where it is empty or no legal header value (which neither
+    /// begins nor ends with a space).
+    pub fn parse(value: &str) -> Option<Self> {
+        let legal = !value.is_empty() && value.trim_ascii().len() == value.len() && is_header_value(value);
+        legal.then(|| Self(Zeroizing::new(value.to_owned())))
     }
 
     /// The token itself. Only for rendering the target Secret and the redaction of echoes.
@@ -84,8 +85,8 @@ impl AccessToken {
     }
 }
 
-/// Visible ASCII and inner spaces: what every server takes in a header.
-fn is_header_value(text: &str) -> bool {
+/// Visible ASCII and spaces: what every server takes in a header.
+pub(super) fn is_header_value(text: &str) -> bool {
     text.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
@@ -142,6 +143,14 @@ mod tests {
             assert_eq!(RefreshToken::parse(value).err(), Some(error));
         }
         assert!(RefreshToken::parse(&[b'a'; 4096]).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_access_token() {
+        for value in ["", " ", " a", "a ", "a\nb", "a\0", "gr\u{fc}n", "a\tb"] {
+            assert!(AccessToken::parse(value).is_none(), "{value:?}");
+        }
+        assert!(AccessToken::parse("a b").is_some());
     }
 
     #[test]
