@@ -2,9 +2,11 @@
 //! and how often it may be asked. Knows nothing of Kubernetes.
 
 mod answer;
+mod client;
 mod region;
 mod token;
 
 pub use answer::{Failure, Grant};
+pub use client::{Client, ClientError, InvalidCaFile, InvalidProxy, Proxies, Settings};
 pub use region::{InvalidRegion, Region, Regions};
 pub use token::{AccessToken, Fingerprint, InvalidRefreshToken, RefreshToken};

@@ -181,8 +181,8 @@ fn token(json: &Json, now: i64) -> Result<Token<'_>, Flaw> {
     let data =
         json.data().ok_or_else(|| Flaw::Stranger("there is no object `data` in the body".to_owned()))?;
     let missing = |field: &str, kind: &str| Flaw::Stranger(format!("`data.{field}` is missing or no {kind}"));
-    let text = |field| data.text(field).ok_or_else(|| missing(field, "text"));
-    let number = |field| data.number(field).ok_or_else(|| missing(field, "integer"));
+    let text = |field: &str| data.text(field).ok_or_else(|| missing(field, "text"));
+    let number = |field: &str| data.number(field).ok_or_else(|| missing(field, "integer"));
     let access_token = text("access_token")?;
     let refresh_token = text("refresh_token")?;
     let token_type = token_type_of(text("type")?);

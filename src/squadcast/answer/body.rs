@@ -41,9 +41,9 @@ impl Drop for Json {
 /// The fields of `data`.
 pub(super) struct Data<'a>(&'a Map<String, Value>);
 
-impl Data<'_> {
+impl<'a> Data<'a> {
     /// Reads a text.
-    pub(super) fn text(&self, field: &str) -> Option<&str> {
+    pub(super) fn text(&self, field: &str) -> Option<&'a str> {
         self.0.get(field)?.as_str()
     }
 

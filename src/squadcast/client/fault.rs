@@ -1,0 +1,112 @@
+//! What an exchange without an answer means, in plain words. Pure.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use rustls::CertificateError;
+
+use super::plain;
+use crate::api::Reason;
+use crate::squadcast::Region;
+use crate::squadcast::answer::redact::Secrets;
+
+/// How far an exchange had come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// There was no answer yet.
+    Head,
+    /// The body was being read.
+    Body,
+}
+
+/// The whole exchange took too long.
+pub(super) fn timeout(after: Duration, region: &Region, proxy: Option<&str>) -> (Reason, String) {
+    let message = format!("no answer from {}{} within {after:?}", region.host, through(proxy));
+    (Reason::Timeout, message)
+}
+
+/// What went wrong with the connection. The message is the same each time, and holds no URL.
+pub(super) fn explain(
+    error: &reqwest::Error,
+    stage: Stage,
+    region: &Region,
+    proxy: Option<&str>,
+) -> (Reason, String) {
+    let host = &region.host;
+    let through = through(proxy);
+    if error.is_timeout() {
+        let what = if error.is_connect() { "no connection to" } else { "no answer from" };
+        return (Reason::Timeout, format!("{what} {host}{through} in time"));
+    }
+    if stage == Stage::Body || causes(error).any(is_not_http) {
+        let message = format!(
+            "the answer of {host}{through} is not HTTP or breaks off. This is usually not Squadcast but a proxy \
+             or a firewall in its place. Check the auth URL of region `{}`.",
+            region.name
+        );
+        return (Reason::InvalidResponse, message);
+    }
+    let what = if error.is_dns() {
+        format!("the name of {} cannot be resolved", proxy.unwrap_or(host))
+    } else if error.is_connect() {
+        format!("no connection to {host}{through}")
+    } else {
+        format!("the connection to {host}{through} was lost")
+    };
+    (Reason::ConnectionFailed, format!("{what}: {}", cause(error)))
+}
+
+fn through(proxy: Option<&str>) -> String {
+    proxy.map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default()
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+fn is_not_http(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+}
+
+/// The innermost cause.
+fn cause(error: &reqwest::Error) -> String {
+    let innermost = causes(error).last().unwrap_or(error);
+    if let Some(io) = innermost.downcast_ref::<io::Error>() {
+        return match io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(tls) => tls_cause(tls),
+            None => clean(&plain(io)),
+        };
+    }
+    match innermost.downcast_ref::<rustls::Error>() {
+        Some(tls) => tls_cause(tls),
+        None => clean(&innermost.to_string()),
+    }
+}
+
+fn clean(text: &str) -> String {
+    Secrets::new([]).clean(text, 256)
+}
+
+/// Library messages name the time and so are never the same twice.
+fn tls_cause(error: &rustls::Error) -> String {
+    use CertificateError as E;
+    let rustls::Error::InvalidCertificate(error) = error else {
+        return format!("TLS failed: {}", clean(&error.to_string()));
+    };
+    let what = match error {
+        E::Expired | E::ExpiredContext { .. } => "has expired; check the node's clock, too",
+        E::NotValidYet | E::NotValidYetContext { .. } => "is not valid yet; check the node's clock",
+        E::NotValidForName | E::NotValidForNameContext { .. } => {
+            "is for another name; something else answers in its place, or the auth URL is wrong"
+        }
+        E::UnknownIssuer => {
+            "is not signed by an authority that is trusted here; where a proxy that inspects TLS is meant to \
+             be there, give its authority with --ca-file"
+        }
+        E::Revoked => "is revoked",
+        E::BadEncoding => "cannot be read",
+        _ => "is not accepted",
+    };
+    format!("the server's certificate {what}")
+}
