@@ -3,10 +3,12 @@
 
 mod answer;
 mod client;
+mod limits;
 mod region;
 mod token;
 
 pub use answer::{Failure, Grant};
 pub use client::{Client, ClientError, InvalidCaFile, InvalidProxy, Proxies, Settings};
+pub use limits::Rate;
 pub use region::{InvalidRegion, Region, Regions};
 pub use token::{AccessToken, Fingerprint, InvalidRefreshToken, RefreshToken};

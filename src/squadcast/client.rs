@@ -19,7 +19,6 @@ mod fault;
 mod proxies;
 mod roots;
 
-use fault::Stage;
 pub use proxies::{InvalidProxy, Proxies};
 pub use roots::InvalidCaFile;
 use roots::Roots;
@@ -101,7 +100,7 @@ impl Client {
 
         let response = match tokio::time::timeout_at(deadline, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(failed(fault::explain(&error, Stage::Head, region, proxy))),
+            Ok(Err(error)) => return Err(failed(fault::explain(&error, region, proxy))),
             Err(_) => return Err(failed(fault::timeout(self.timeout, region, proxy))),
         };
         let head_at = Timestamp::now();
@@ -112,11 +111,8 @@ impl Client {
         let body = match tokio::time::timeout_at(deadline, read(response)).await {
             Ok(Ok(body)) => body,
             _ if answer::is_told_by_status(status) => Body::BrokenOff,
-            Ok(Err(error)) => match fault::explain(&error, Stage::Body, region, proxy) {
-                (Reason::InvalidResponse, _) => Body::BrokenOff,
-                explained => return Err(failed(explained)),
-            },
-            Err(_) => return Err(failed(fault::timeout(self.timeout, region, proxy))),
+            Ok(Err(error)) if !error.is_timeout() => Body::BrokenOff,
+            _ => return Err(failed(fault::timeout(self.timeout, region, proxy))),
         };
         let reply = Reply { status, content_type, retry_after, date, head_at, body };
         answer::classify(reply, token, region, proxy, requested_at, Timestamp::now())
@@ -170,7 +166,7 @@ fn build(roots: &Roots, proxies: &Proxies, timeout: Duration) -> Result<reqwest:
 /// Reads a body, but not one that is too long.
 async fn read(mut response: reqwest::Response) -> Result<Body, reqwest::Error> {
     // Room for all of it from the start: what grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BODY.min(8 * 1024)));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BODY));
     while let Some(chunk) = response.chunk().await? {
         if bytes.len() + chunk.len() > MAX_BODY {
             return Ok(Body::TooLong);

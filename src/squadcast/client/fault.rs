@@ -11,15 +11,6 @@ use crate::api::Reason;
 use crate::squadcast::Region;
 use crate::squadcast::answer::redact::Secrets;
 
-/// How far an exchange had come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// There was no answer yet.
-    Head,
-    /// The body was being read.
-    Body,
-}
-
 /// The whole exchange took too long.
 pub(super) fn timeout(after: Duration, region: &Region, proxy: Option<&str>) -> (Reason, String) {
     let message = format!("no answer from {}{} within {after:?}", region.host, through(proxy));
@@ -27,21 +18,16 @@ pub(super) fn timeout(after: Duration, region: &Region, proxy: Option<&str>) -> 
 }
 
 /// What went wrong with the connection. The message is the same each time, and holds no URL.
-pub(super) fn explain(
-    error: &reqwest::Error,
-    stage: Stage,
-    region: &Region,
-    proxy: Option<&str>,
-) -> (Reason, String) {
+pub(super) fn explain(error: &reqwest::Error, region: &Region, proxy: Option<&str>) -> (Reason, String) {
     let host = &region.host;
     let through = through(proxy);
     if error.is_timeout() {
         let what = if error.is_connect() { "no connection to" } else { "no answer from" };
         return (Reason::Timeout, format!("{what} {host}{through} in time"));
     }
-    if stage == Stage::Body || causes(error).any(is_not_http) {
+    if causes(error).any(is_not_http) {
         let message = format!(
-            "the answer of {host}{through} is not HTTP or breaks off. This is usually not Squadcast but a proxy \
+            "the answer of {host}{through} is not HTTP. This is usually not Squadcast but a proxy \
              or a firewall in its place. Check the auth URL of region `{}`.",
             region.name
         );
@@ -62,7 +48,7 @@ fn through(proxy: Option<&str>) -> String {
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
 fn is_not_http(error: &(dyn Error + 'static)) -> bool {
