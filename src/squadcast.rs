@@ -3,12 +3,17 @@
 
 mod answer;
 mod client;
+mod exchanges;
 mod limits;
 mod region;
 mod token;
 
 pub use answer::{Failure, Grant};
 pub use client::{Client, ClientError, InvalidCaFile, InvalidProxy, Proxies, Settings};
+pub use exchanges::{Ask, Exchanges, Hooks, Outcome, Transport};
 pub use limits::Rate;
 pub use region::{InvalidRegion, Region, Regions};
 pub use token::{AccessToken, Fingerprint, InvalidRefreshToken, RefreshToken};
+
+/// The wall clock.
+pub type Clock = std::sync::Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;

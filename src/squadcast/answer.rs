@@ -49,6 +49,18 @@ pub struct Grant {
     pub received_at: Timestamp,
 }
 
+impl Grant {
+    /// The same to those who hold the new refresh token already.
+    pub(super) fn without_rotation(&self) -> Self {
+        Self {
+            access_token: self.access_token.clone(),
+            token_type: self.token_type.clone(),
+            rotated: None,
+            ..*self
+        }
+    }
+}
+
 /// Why there is no token. The message never holds one, and is the same each time the same thing happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -1,11 +1,14 @@
 //! How often, and how many at once, a region may be asked, and who goes first. Pure: the clock is a parameter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Fingerprint;
+
+mod gate;
+pub(super) use gate::{Gate, Gates, Pass};
 
 /// So many different refresh tokens that were told to wait hold back their region.
 const REFUSED: usize = 3;
@@ -54,13 +57,12 @@ impl Hold {
     }
 }
 
-/// Stands for one that waits; the less life its token has left, the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ticket {
-    /// When the token that is held expires; `None` where there is none, which is most urgent.
-    expires_at: Option<Timestamp>,
-    number: u64,
-}
+/// Stands for one that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Ticket(u64);
+
+/// When the token that is held expires; `None` where there is none, which is most urgent and sorts first.
+type Expiry = Option<Timestamp>;
 
 /// What one that waits has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +83,8 @@ pub(super) struct Limits<W> {
     budget: f64,
     counted_at: Timestamp,
     in_flight: usize,
-    waiting: BTreeMap<Ticket, W>,
+    waiting: BTreeMap<(Expiry, Ticket), W>,
+    places: HashMap<Ticket, Expiry>,
     next: u64,
     refused: Vec<(Fingerprint, Timestamp, Hold)>,
     hold: Option<Hold>,
@@ -99,6 +102,7 @@ impl<W: Clone> Limits<W> {
             counted_at: now,
             in_flight: 0,
             waiting: BTreeMap::new(),
+            places: HashMap::new(),
             next: 0,
             refused: Vec::new(),
             hold: None,
@@ -106,32 +110,36 @@ impl<W: Clone> Limits<W> {
     }
 
     /// Begins to wait.
-    pub(super) fn join(&mut self, expires_at: Option<Timestamp>, wake: W) -> Ticket {
-        let ticket = Ticket { expires_at, number: self.next };
+    pub(super) fn join(&mut self, expires_at: Expiry, wake: W) -> Ticket {
+        let ticket = Ticket(self.next);
         self.next += 1;
-        self.waiting.insert(ticket, wake);
+        self.places.insert(ticket, expires_at);
+        self.waiting.insert((expires_at, ticket), wake);
         ticket
     }
 
-    /// Gives `ticket` the place of a token that expires earlier; says which ticket it is now.
-    pub(super) fn hurry(&mut self, ticket: Ticket, expires_at: Option<Timestamp>) -> Ticket {
-        if expires_at >= ticket.expires_at {
-            return ticket;
+    /// Moves up to the place of a token that expires earlier.
+    pub(super) fn hurry(&mut self, ticket: Ticket, expires_at: Expiry) {
+        let Some(place) = self.places.get_mut(&ticket).filter(|place| expires_at < **place) else { return };
+        if let Some(wake) = self.waiting.remove(&(*place, ticket)) {
+            self.waiting.insert((expires_at, ticket), wake);
         }
-        let Some(wake) = self.waiting.remove(&ticket) else { return ticket };
-        let ticket = Ticket { expires_at, ..ticket };
-        self.waiting.insert(ticket, wake);
-        ticket
+        *place = expires_at;
     }
 
     /// Waits no longer.
     pub(super) fn leave(&mut self, ticket: Ticket) {
-        self.waiting.remove(&ticket);
+        if let Some(expires_at) = self.places.remove(&ticket) {
+            self.waiting.remove(&(expires_at, ticket));
+        }
     }
 
-    /// An exchange has ended.
-    pub(super) fn ended(&mut self) {
+    /// An exchange has ended, or was not `made` after all.
+    pub(super) fn ended(&mut self, made: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        if !made {
+            self.budget += 1.0;
+        }
     }
 
     /// The one that is to be told when something has changed.
@@ -150,7 +158,7 @@ impl<W: Clone> Limits<W> {
             self.leave(ticket);
             return Turn::Held(left);
         }
-        let is_first = self.waiting.first_key_value().is_some_and(|(first, _)| *first == ticket);
+        let is_first = self.waiting.first_key_value().is_some_and(|((_, first), _)| *first == ticket);
         if !is_first || self.in_flight >= self.rate.in_flight {
             return Turn::Later;
         }
@@ -243,7 +251,7 @@ mod tests {
         let mut limits = limits(0.5, 1);
         let first = limits.join(None, ());
         assert_eq!(limits.turn(first, at(0)), Turn::Go);
-        limits.ended();
+        limits.ended(true);
         let second = limits.join(None, ());
         assert_eq!(limits.turn(second, at(0)), Turn::After(Duration::from_millis(2001)));
         assert_eq!(limits.turn(second, at(2001)), Turn::Go);
@@ -256,7 +264,7 @@ mod tests {
         assert_eq!(limits.turn(tickets[0], at(0)), Turn::Go);
         assert_eq!(limits.turn(tickets[1], at(0)), Turn::Go);
         assert_eq!(limits.turn(tickets[2], at(0)), Turn::Later);
-        limits.ended();
+        limits.ended(true);
         assert_eq!(limits.turn(tickets[2], at(0)), Turn::Go);
         assert!(limits.first().is_none());
     }
@@ -274,11 +282,11 @@ mod tests {
             }
             assert_eq!(limits.turn(now_first, at(0)), Turn::Go);
         }
-        let long = limits.hurry(long, Some(at(10_000)));
+        limits.hurry(long, Some(at(10_000)));
         assert_eq!(limits.turn(long, at(0)), Turn::Later);
-        let hurried = limits.hurry(long, Some(at(500)));
+        limits.hurry(long, Some(at(500)));
         assert_eq!(limits.turn(later, at(0)), Turn::Later);
-        assert_eq!(limits.turn(hurried, at(0)), Turn::Go);
+        assert_eq!(limits.turn(long, at(0)), Turn::Go);
         limits.leave(later);
         assert!(limits.all().is_empty());
     }
@@ -327,13 +335,16 @@ mod tests {
             let mut tickets = Vec::new();
             for (wait, join, end) in steps {
                 now += wait;
-                tickets.extend((0..join).map(|life| limits.join(Some(at(i64::try_from(life).unwrap())), ())));
+                tickets.extend((0..join).map(|life| {
+                    let expires_at = Some(at(i64::try_from(life).unwrap()));
+                    (expires_at, limits.join(expires_at, ()))
+                }));
                 if end && flying > 0 {
-                    limits.ended();
+                    limits.ended(true);
                     flying -= 1;
                 }
                 tickets.sort_unstable();
-                while let Some(first) = tickets.first() {
+                while let Some((_, first)) = tickets.first() {
                     if limits.turn(*first, at(now)) != Turn::Go {
                         break;
                     }

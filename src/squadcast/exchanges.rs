@@ -1,0 +1,268 @@
+//! Exchanges that are shared: whoever needs a token asks here. Talks to Squadcast through a [`Transport`], and
+//! starts a task for each request, so that an answer is not lost with the one who asked.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::limits::{Gate, Gates, Pass};
+use super::{Client, Clock, Failure, Fingerprint, Grant, Rate, RefreshToken, Region};
+use crate::api::Reason;
+
+mod board;
+#[cfg(test)]
+mod tests;
+
+use board::{Board, Query, Step};
+
+/// How often old answers are looked for.
+const SWEEP: Duration = Duration::from_secs(31);
+
+/// What makes an exchange.
+pub trait Transport: Send + Sync {
+    /// Exchanges a refresh token; ends in bounded time.
+    fn exchange<'a>(
+        &'a self,
+        region: &'a Region,
+        token: &'a RefreshToken,
+    ) -> BoxFuture<'a, Result<Grant, Failure>>;
+}
+
+impl Transport for Client {
+    fn exchange<'a>(
+        &'a self,
+        region: &'a Region,
+        token: &'a RefreshToken,
+    ) -> BoxFuture<'a, Result<Grant, Failure>> {
+        Box::pin(self.exchange(region, token))
+    }
+}
+
+/// Who is told of exchanges, once for each.
+pub trait Hooks: Send + Sync {
+    /// An exchange has ended; `outcome` is `success` or the name of a reason.
+    fn on_exchange(&self, region: &str, outcome: &'static str, took: Duration);
+    /// An answer held another refresh token than the one sent.
+    fn on_rotation(&self, region: &str);
+}
+
+/// Tells nobody.
+impl Hooks for () {
+    fn on_exchange(&self, _: &str, _: &'static str, _: Duration) {}
+    fn on_rotation(&self, _: &str) {}
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// Where the refresh token is good.
+    pub region: &'a Region,
+    /// The refresh token.
+    pub token: &'a RefreshToken,
+    /// An answer that was requested before this is not good enough: when the need arose. The retry of a failure
+    /// says an instant after that failure's request, or it gets the same failure again for 30 s.
+    pub not_before: Timestamp,
+    /// When the token that is held expires, for the order among those that wait; `None` where none is held.
+    pub expires_at: Option<Timestamp>,
+    /// The asker writes a new refresh token back: until [`Exchanges::written_back`], nothing more is sent with
+    /// the one that it replaces.
+    pub hold_on_rotation: bool,
+}
+
+/// What has come of it.
+pub enum Outcome {
+    /// A token. Others may have been given it as well. With `hold_on_rotation`, and where `rotated` is there,
+    /// it is now the asker's duty to call [`Exchanges::written_back`], sooner or later.
+    Granted(Arc<Grant>),
+    /// No token. Others may have been given the same failure.
+    Failed(Failure),
+    /// When its turn came it was no longer wanted; nothing was sent.
+    NotWanted,
+    /// Nothing was sent: the new refresh token of this earlier answer is still to be written back, and that has
+    /// taken more than 10 s. Whoever writes back does so with this one and then asks again; for others it is a
+    /// token, though requested earlier than they would like.
+    WriteBackPending(Arc<Grant>),
+}
+
+/// All exchanges of this process. Clones share everything.
+///
+/// For each region and refresh token at most one exchange is under way, and its answer, good or bad, serves all
+/// who ask within 30 s of its request, under the refresh token sent and the one returned.
+#[derive(Clone)]
+pub struct Exchanges(Arc<Inner>);
+
+struct Inner {
+    transport: Box<dyn Transport>,
+    hooks: Box<dyn Hooks>,
+    clock: Clock,
+    gates: Gates,
+    board: Mutex<Board>,
+}
+
+impl Exchanges {
+    /// Nothing is under way yet. `rate` is that of each region.
+    pub fn new(
+        transport: impl Transport + 'static,
+        hooks: impl Hooks + 'static,
+        rate: Rate,
+        clock: Clock,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            transport: Box::new(transport),
+            hooks: Box::new(hooks),
+            gates: Gates::new(rate, clock.clone()),
+            clock,
+            board: Mutex::default(),
+        }))
+    }
+
+    /// Gets a token, by an exchange of its own or one that is shared. `still_wanted` is asked right before a
+    /// request would be sent. May be dropped at any time; a request that was sent is then still answered.
+    pub async fn exchange(&self, ask: Ask<'_>, still_wanted: impl Fn() -> bool) -> Outcome {
+        let gate = self.0.gates.of(&ask.region.name);
+        let query = Query {
+            token: ask.token.fingerprint(&ask.region.name),
+            not_before: ask.not_before,
+            since: self.0.board().now(),
+            hold_on_rotation: ask.hold_on_rotation,
+        };
+        loop {
+            let now = (self.0.clock)();
+            let step = {
+                let mut board = self.0.board();
+                board.sweep(now);
+                board.step(&query, now)
+            };
+            match step {
+                Step::Done(Ok(grant)) => return Outcome::Granted(grant),
+                Step::Done(Err(failure)) => return Outcome::Failed(failure),
+                Step::Pending(grant) => return Outcome::WriteBackPending(grant),
+                Step::Wait(changed, at_most, leader) => {
+                    if let Some(leader) = leader {
+                        gate.hurry(leader, ask.expires_at);
+                    }
+                    match at_most {
+                        Some(at_most) => drop(tokio::time::timeout(at_most, changed).await),
+                        None => changed.await,
+                    }
+                }
+                Step::Lead => {
+                    let lead = Lead { inner: self.0.clone(), token: query.token, landed: false };
+                    if let Some(outcome) = lead.fly(&gate, &ask, &still_wanted).await {
+                        return outcome;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The new refresh token that came for this one is written back, or need not be: somebody has replaced the
+    /// one sent, or the resource is gone.
+    pub fn written_back(&self, sent: Fingerprint) {
+        self.0.board().written_back(sent);
+        self.0.sweep_later();
+    }
+}
+
+/// Whoever makes an exchange. Lets others do so when it is dropped before there is an answer.
+struct Lead {
+    inner: Arc<Inner>,
+    token: Fingerprint,
+    landed: bool,
+}
+
+impl Lead {
+    /// Waits for the limits and sends the request; `None` when there is, or will be, something on the board.
+    async fn fly(self, gate: &Arc<Gate>, ask: &Ask<'_>, still_wanted: impl Fn() -> bool) -> Option<Outcome> {
+        let place = gate.join(ask.expires_at);
+        self.inner.board().seat(self.token, place.ticket());
+        let mut pass = match place.pass().await {
+            Ok(pass) => pass,
+            Err(left) => return Some(Outcome::Failed(self.held_back(ask.region, left))),
+        };
+        if !still_wanted() {
+            return Some(Outcome::NotWanted);
+        }
+        let number = self.inner.board().send(self.token)?;
+        pass.make();
+        tokio::spawn(self.land(number, pass, gate.clone(), ask.region.clone(), ask.token.clone()));
+        None
+    }
+
+    /// Makes the request and puts the answer on the board.
+    async fn land(mut self, number: u64, pass: Pass, gate: Arc<Gate>, region: Region, token: RefreshToken) {
+        let inner = self.inner.clone();
+        let began = tokio::time::Instant::now();
+        let result = inner.transport.exchange(&region, &token).await;
+        drop(token);
+        let outcome = result.as_ref().map_or_else(|failure| failure.reason.as_str(), |_| "success");
+        inner.hooks.on_exchange(&region.name, outcome, began.elapsed());
+        let mut returned = None;
+        match &result {
+            Ok(grant) => {
+                if let Some(new) = &grant.rotated {
+                    inner.hooks.on_rotation(&region.name);
+                    returned = Some((new.fingerprint(&region.name), Arc::new(grant.without_rotation())));
+                }
+            }
+            Err(Failure { reason: Reason::RateLimited, retry_after: Some(wait), .. }) => {
+                gate.refused(self.token, *wait);
+            }
+            Err(_) => {}
+        }
+        let now = (inner.clock)();
+        inner.board().publish(self.token, number, result.map(Arc::new), returned, now);
+        inner.sweep_later();
+        self.landed = true;
+        drop(pass);
+    }
+
+    fn held_back(&self, region: &Region, left: Duration) -> Failure {
+        Failure {
+            reason: Reason::RateLimited,
+            message: format!(
+                "Squadcast asked for a pause with several refresh tokens of region `{}` (HTTP 429); it is asked \
+                 again later.",
+                region.name
+            ),
+            retry_after: Some(left),
+            requested_at: (self.inner.clock)(),
+        }
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.inner.board().abandon(self.token);
+        }
+    }
+}
+
+impl Inner {
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that no token stays in memory for much longer than it is of use.
+    fn sweep_later(self: &Arc<Self>) {
+        if std::mem::replace(&mut self.board().is_swept, true) {
+            return;
+        }
+        tokio::spawn(sweep(Arc::downgrade(self)));
+    }
+}
+
+async fn sweep(inner: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let mut board = inner.board();
+        if !board.sweep((inner.clock)()) {
+            board.is_swept = false;
+            return;
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Which exchanges are under way and which answers are still good. Pure but for telling those that wait: the
+//! clock is a parameter.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+use crate::api::Reason;
+use crate::squadcast::limits::{Hold, Ticket};
+use crate::squadcast::{Failure, Fingerprint, Grant};
+
+/// For how long after its request an answer is good for others.
+pub(super) const GOOD_FOR: SignedDuration = SignedDuration::from_secs(30);
+
+/// For how long those that wait for an answer may take to fetch it.
+const FETCH: SignedDuration = SignedDuration::from_secs(5);
+
+/// For how long a write-back is waited for before those that wait are told.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
+
+/// A write-back that nobody has asked about for so long is given up: whoever wanted it is gone.
+const FORGOTTEN: SignedDuration = SignedDuration::from_hours(2);
+
+/// An answer, good or bad.
+pub(super) type Answer = Result<Arc<Grant>, Failure>;
+
+/// What is asked for.
+pub(super) struct Query {
+    /// The refresh token.
+    pub(super) token: Fingerprint,
+    /// An answer requested earlier is not good enough,
+    pub(super) not_before: Timestamp,
+    /// unless it was requested after the question, whatever the clocks say: see [`Board::now`].
+    pub(super) since: u64,
+    /// Whether a new refresh token will be written back.
+    pub(super) hold_on_rotation: bool,
+}
+
+/// What whoever asks has to do.
+pub(super) enum Step {
+    /// This is the answer.
+    Done(Answer),
+    /// This answer is to be written back before there can be another.
+    Pending(Arc<Grant>),
+    /// Wait for a change, but not longer than this, then ask again. The ticket of who leads may be hurried.
+    Wait(OwnedNotified, Option<Duration>, Option<Ticket>),
+    /// Make the exchange.
+    Lead,
+}
+
+/// All refresh tokens that something is known of.
+#[derive(Default)]
+pub(super) struct Board {
+    lines: HashMap<Fingerprint, Line>,
+    next: u64,
+    /// Whether somebody looks after old answers.
+    pub(super) is_swept: bool,
+}
+
+/// What is known of one refresh token.
+#[derive(Default)]
+struct Line {
+    flight: Option<Flight>,
+    last: Option<Last>,
+    write_back: Option<WriteBack>,
+    hold: Option<(Hold, Failure)>,
+    changed: Arc<Notify>,
+}
+
+/// An exchange that waits for the limits or is under way.
+#[derive(Default)]
+struct Flight {
+    ticket: Option<Ticket>,
+    hold_on_rotation: bool,
+}
+
+/// The last answer.
+struct Last {
+    number: u64,
+    requested_at: Timestamp,
+    came_at: Timestamp,
+    answer: Answer,
+}
+
+/// A new refresh token that is not written back yet.
+struct WriteBack {
+    grant: Arc<Grant>,
+    since: Timestamp,
+    asked_at: Timestamp,
+}
+
+impl Board {
+    /// The number of the next request: stands for now, whatever the clocks say.
+    pub(super) fn now(&self) -> u64 {
+        self.next
+    }
+
+    /// Says what to do next.
+    pub(super) fn step(&mut self, query: &Query, now: Timestamp) -> Step {
+        let line = self.lines.entry(query.token).or_default();
+        let good = line.last.as_ref().filter(|last| last.is_good(query, now)).map(|last| last.answer.clone());
+        if let Some(pending) = &mut line.write_back {
+            if query.hold_on_rotation {
+                pending.asked_at = now;
+            }
+            let waited = now.duration_since(pending.since);
+            return match good {
+                Some(answer) => Step::Done(answer),
+                None if (SignedDuration::ZERO..PATIENCE).contains(&waited) => Step::Wait(
+                    line.changed.clone().notified_owned(),
+                    (PATIENCE - waited).try_into().ok(),
+                    None,
+                ),
+                None => Step::Pending(pending.grant.clone()),
+            };
+        }
+        if let Some((hold, failure)) = &line.hold
+            && let Some(left) = hold.left(now)
+        {
+            return Step::Done(Err(Failure { retry_after: Some(left), ..failure.clone() }));
+        }
+        if let Some(answer) = good {
+            if let (Ok(grant), true) = (&answer, query.hold_on_rotation) {
+                line.pend(grant, now);
+            }
+            return Step::Done(answer);
+        }
+        if let Some(flight) = &mut line.flight {
+            flight.hold_on_rotation |= query.hold_on_rotation;
+            return Step::Wait(line.changed.clone().notified_owned(), None, flight.ticket);
+        }
+        line.flight = Some(Flight { ticket: None, hold_on_rotation: query.hold_on_rotation });
+        Step::Lead
+    }
+
+    /// The one that leads waits for the limits with this ticket.
+    pub(super) fn seat(&mut self, token: Fingerprint, ticket: Ticket) {
+        if let Some(flight) = self.lines.get_mut(&token).and_then(|line| line.flight.as_mut()) {
+            flight.ticket = Some(ticket);
+        }
+    }
+
+    /// The request is about to be sent: its number, or `None` where a write-back has come in between.
+    pub(super) fn send(&mut self, token: Fingerprint) -> Option<u64> {
+        let line = self.lines.entry(token).or_default();
+        if line.write_back.is_some() {
+            return None;
+        }
+        line.flight.get_or_insert_default().ticket = None;
+        self.next += 1;
+        Some(self.next - 1)
+    }
+
+    /// There will be no answer: others may lead.
+    pub(super) fn abandon(&mut self, token: Fingerprint) {
+        if let Some(line) = self.lines.get_mut(&token) {
+            line.flight = None;
+            line.changed.notify_waiters();
+        }
+    }
+
+    /// An answer has come; `returned` is the new refresh token and the grant as its holders see it.
+    pub(super) fn publish(
+        &mut self,
+        token: Fingerprint,
+        number: u64,
+        answer: Answer,
+        returned: Option<(Fingerprint, Arc<Grant>)>,
+        now: Timestamp,
+    ) {
+        if let Some((new, grant)) = returned {
+            let line = self.lines.entry(new).or_default();
+            line.last = Some(Last::new(number, Ok(grant), now));
+            line.changed.notify_waiters();
+        }
+        let line = self.lines.entry(token).or_default();
+        let flight = line.flight.take().unwrap_or_default();
+        line.hold = None;
+        match &answer {
+            Ok(grant) if flight.hold_on_rotation => line.pend(grant, now),
+            Err(failure) if failure.reason == Reason::RateLimited => {
+                line.hold = failure.retry_after.map(|wait| (Hold::new(now, wait), failure.clone()));
+            }
+            _ => {}
+        }
+        line.last = Some(Last::new(number, answer, now));
+        line.changed.notify_waiters();
+    }
+
+    /// A new refresh token is written back, or there is no need any more.
+    pub(super) fn written_back(&mut self, token: Fingerprint) {
+        if let Some(line) = self.lines.get_mut(&token) {
+            line.write_back = None;
+            line.changed.notify_waiters();
+        }
+    }
+
+    /// Forgets what is of no more use; says whether there are answers left that will be forgotten.
+    pub(super) fn sweep(&mut self, now: Timestamp) -> bool {
+        self.lines.retain(|_, line| {
+            let wanted = |pending: &WriteBack| now.duration_since(pending.asked_at) < FORGOTTEN;
+            if !line.write_back.as_ref().is_none_or(wanted) {
+                line.write_back = None;
+                line.changed.notify_waiters();
+            }
+            line.last.take_if(|last| last.is_old(now));
+            line.hold.take_if(|(hold, _)| hold.left(now).is_none());
+            line.flight.is_some() || line.last.is_some() || line.write_back.is_some() || line.hold.is_some()
+        });
+        self.lines.values().any(|line| line.last.is_some())
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+}
+
+impl Line {
+    /// Where the answer holds a new refresh token, nothing is sent until it is written back.
+    fn pend(&mut self, grant: &Arc<Grant>, now: Timestamp) {
+        if grant.rotated.is_some() {
+            self.write_back = Some(WriteBack { grant: grant.clone(), since: now, asked_at: now });
+        }
+    }
+}
+
+impl Last {
+    fn new(number: u64, answer: Answer, now: Timestamp) -> Self {
+        let requested_at = match &answer {
+            Ok(grant) => grant.requested_at,
+            Err(failure) => failure.requested_at,
+        };
+        Self { number, requested_at, came_at: now, answer }
+    }
+
+    fn is_good(&self, query: &Query, now: Timestamp) -> bool {
+        let is_fresh = (-FETCH..GOOD_FOR).contains(&now.duration_since(self.requested_at));
+        self.number >= query.since || (is_fresh && self.requested_at >= query.not_before)
+    }
+
+    fn is_old(&self, now: Timestamp) -> bool {
+        let is_within = |at: Timestamp, length| (-FETCH..length).contains(&now.duration_since(at));
+        !is_within(self.requested_at, GOOD_FOR) && !is_within(self.came_at, FETCH)
+    }
+}
