@@ -126,7 +126,7 @@ mod tests {
             TOKEN.to_owned(),
             TOKEN.to_uppercase(),
             TOKEN[4..20].to_owned(),
-            TOKEN.bytes().map(|b| format!("{b:02X}")).collect(),
+            TOKEN.bytes().flat_map(|b| format!("{b:02X}").into_bytes()).map(char::from).collect(),
             format!("{}\n{}", &TOKEN[..9], &TOKEN[9..]),
             format!("{}\u{200b}{}", &TOKEN[..9], &TOKEN[9..]),
             "other%2Btoken%2Fwith%3dsigns".to_owned(),
