@@ -154,7 +154,7 @@ pub fn classify(
         region,
         proxy,
         content_type: content_type.map(|text| secrets.clean(text.split(';').next().unwrap_or_default(), 64)),
-        error_message: error.flatten().map(|text| secrets.clean(text, 256)),
+        error_message: error.map(|text| secrets.clean(text, 256)),
     };
     let mut wait = None;
     let (reason, message) = match (status, error.is_some()) {

@@ -24,7 +24,9 @@ impl Secrets {
             let size = (form.len() / 2).clamp(MIN_PIECE, PIECE).min(form.len());
             pieces.entry(size).or_default().extend(form.as_bytes().windows(size).map(pack));
         }
-        pieces.values_mut().for_each(|pieces| pieces.sort_unstable());
+        for pieces in pieces.values_mut() {
+            pieces.sort_unstable();
+        }
         Self(pieces)
     }
 

@@ -364,6 +364,23 @@ async fn a_write_back_is_due_whoever_made_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_back_that_begins_stops_what_is_about_to_be_sent() {
+    let rate = Rate { per_second: 10.0, in_flight: 1 };
+    let world = Arc::new(World::new(Some(1), rate, [Script::Rotate("token b")]));
+    assert_eq!(world.ask(A).await, "access 1 -> token b");
+    pass(1).await;
+    let other = world.begin(Who { token: "token c", ..A }).await;
+    let about_to_send = world.begin(A).await;
+    assert_eq!(world.ask(Who { hold: true, ..EARLIER }).await, "access 1 -> token b");
+    world.open_doors(9);
+    assert_eq!(other.await.unwrap(), "access 2");
+    settle().await;
+    assert_eq!(world.sent(), ["token a", "token c"]);
+    world.written_back("token a");
+    assert_eq!(about_to_send.await.unwrap(), "access 3");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_has_to_wait_does_not_ask() {
     let world = World::open([Script::Fail(Reason::RateLimited, Some(100))]);
     assert_eq!(world.ask(A).await, "failure 1, 100 s");
