@@ -1,5 +1,7 @@
 //! The command line: `run`, `crd`, `check`. Reads arguments and the environment, and nothing else here does.
 
+#![allow(clippy::doc_markdown, reason = "--help shows these texts as they are: backticks would be noise")]
+
 mod check;
 mod run;
 

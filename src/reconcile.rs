@@ -51,6 +51,9 @@ const ROUNDS: usize = 4;
 /// Longest pause where the API server cannot be asked, in seconds.
 const UNREACHABLE_CAP: i64 = 15;
 
+/// Passes an event on.
+pub type Tell = Box<dyn Fn(&Credential, Note) + Send + Sync>;
+
 /// What every reconcile needs. Clock, permission and news of the resource come in as functions.
 pub struct Context {
     /// For requests to the API server.
@@ -68,7 +71,7 @@ pub struct Context {
     /// Whether a resource is still as a reconcile found it.
     pub still_wanted: Box<dyn Fn(&Input) -> bool + Send + Sync>,
     /// Passes an event on.
-    pub tell: Box<dyn Fn(&Credential, Note) + Send + Sync>,
+    pub tell: Tell,
 }
 
 impl Context {
@@ -136,13 +139,12 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             seen: &seen,
             memory: &remembered,
         };
-        let (decision, mut acted) = match unread {
-            Some(trouble) => (Decision::Exchange(Why::Retry), Acted::Failed(trouble)),
-            None => {
-                let decision = decide(&case, now);
-                let acted = act::act(ctx, slot, input, &case, &mut memory, &decision, now).await;
-                (decision, acted)
-            }
+        let (decision, mut acted) = if let Some(trouble) = unread {
+            (Decision::Exchange(Why::Retry), Acted::Failed(trouble))
+        } else {
+            let decision = decide(&case, now);
+            let acted = act::act(ctx, slot, input, &case, &mut memory, &decision, now).await;
+            (decision, acted)
         };
         match acted {
             Acted::Dropped => break,
@@ -332,7 +334,7 @@ fn note_reads(learned: &mut Learned, credential: &Credential, seen: &Observation
 fn note_writes(learned: &mut Learned, credential: &Credential, acted: &Acted) {
     let (target, source) = match acted {
         Acted::Issued(issued) => (Some(&issued.target), issued.source.as_ref()),
-        Acted::Rewritten(target) => (Some(target), None),
+        Acted::Rewritten(target) => (Some(&**target), None),
         _ => (None, None),
     };
     for (key, meta) in [(credential.target(), target), (credential.source(), source)] {

@@ -1,6 +1,11 @@
 //! The spec of the resource. Descriptions here are what `kubectl explain` shows; rules here are what the
 //! API server refuses at admission.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "kubectl explain shows these texts as they are: backticks would be noise"
+)]
+
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

@@ -1,5 +1,10 @@
 //! What the operator tells of a resource, and its memory across restarts.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "kubectl explain shows these texts as they are: backticks would be noise"
+)]
+
 use jiff::Timestamp;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};

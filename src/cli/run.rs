@@ -122,17 +122,17 @@ async fn serve(
 
     // What ends first comes last here: the loop drains, then its events go out, then the lease is given back,
     // and the endpoints answer until the end.
-    let worked = Shutdown::default();
+    let drained = Shutdown::default();
     let told = Shutdown::default();
     let ended = Shutdown::default();
     let endpoints = Endpoints { readiness, heartbeat, metrics: metrics.clone() };
     let serving = tokio::spawn(http::serve(listener, endpoints, ended.requested()));
-    let telling = tokio::spawn(worker.run(worked.requested(), LAST_EVENTS));
+    let telling = tokio::spawn(worker.run(drained.requested(), LAST_EVENTS));
     let electing = election.map(|candidate| tokio::spawn(candidate.run(told.requested())));
     let leads = leadership.watch();
     metrics.leader(*leads.borrow());
     controller.run(leads, shutdown).await;
-    worked.request();
+    drained.request();
     let _ = telling.await;
     told.request();
     if let Some(electing) = electing {

@@ -144,12 +144,11 @@ impl Index {
             wake.extend(self.contenders(&credential));
         }
         let credential = Arc::new(credential);
-        match self.credentials.get_mut(&key) {
-            Some(entry) => entry.credential = credential,
-            None => {
-                let entry = Entry { credential, seen: None, deleted_meanwhile: Vec::new() };
-                self.credentials.insert(key.clone(), entry);
-            }
+        if let Some(entry) = self.credentials.get_mut(&key) {
+            entry.credential = credential;
+        } else {
+            let entry = Entry { credential, seen: None, deleted_meanwhile: Vec::new() };
+            self.credentials.insert(key.clone(), entry);
         }
         wake.push(key);
         self.changed(wake)

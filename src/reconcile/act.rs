@@ -29,9 +29,9 @@ pub enum Acted {
     /// Nothing was to be done.
     Nothing,
     /// A token is in the target that was not there before.
-    Issued(Issued),
+    Issued(Box<Issued>),
     /// Labels, annotations or owners were written.
-    Rewritten(SecretMeta),
+    Rewritten(Box<SecretMeta>),
     /// It does not go as it is.
     Blocked(Blocked),
     /// The attempt failed.
@@ -203,13 +203,13 @@ async fn store(
             let later = case.held(now).is_none_or(|held| {
                 local(grant, grant.expires_at).is_some_and(|at| at > held.token.life.expires)
             });
-            Acted::Issued(Issued {
+            Acted::Issued(Box::new(Issued {
                 target,
                 grant: grant.clone(),
                 later,
                 rotated: pending.tell_rotation,
                 source,
-            })
+            }))
         }
         Err(error) => {
             let secrets = spellings(Some(&grant.access_token), Some(&found.token));
@@ -238,7 +238,7 @@ pub async fn rewrite(ctx: &Context, case: &Case<'_>) -> Acted {
     let key = case.credential.target();
     let body = secret::patch_metadata(case.desired(), facts);
     match api::patch(&ctx.client, &key.namespace, &key.name, &body, false).await {
-        Ok(target) => Acted::Rewritten(target),
+        Ok(target) => Acted::Rewritten(Box::new(target)),
         Err(error) => refused_write(refusal(&error, &format!("update Secret \"{}\"", key.name), &[])),
     }
 }

@@ -152,7 +152,7 @@ impl Case<'_> {
             self.credential,
             self.history,
             facts,
-            claim(self.credential, &self.seen.target),
+            &claim(self.credential, &self.seen.target),
             self.seen.target.edited(),
             now,
         )
@@ -188,12 +188,12 @@ pub fn held<'a>(
     credential: &Credential,
     history: &SquadcastCredentialStatus,
     facts: &'a SecretFacts,
-    claim: Claim,
+    claim: &Claim,
     edited: bool,
     now: Timestamp,
 ) -> Option<Held<'a>> {
     let own = match claim {
-        Claim::Write { held } => held,
+        Claim::Write { held } => *held,
         // An immutable Secret of this resource's still holds its token.
         Claim::Refused(Reason::TargetImmutable, _) | Claim::Wait(_) => {
             facts.controller.as_ref().is_some_and(|c| c.uid == credential.uid)

@@ -34,7 +34,7 @@ impl From<&Failure> for Trouble {
             message: failure.message.clone(),
             asked_to_wait: failure
                 .retry_after
-                .map(|d| i64::try_from(d.as_secs_f64().ceil().min(1e9) as u64).unwrap_or(i64::MAX)),
+                .map(|d| i64::try_from(d.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)),
         }
     }
 }

@@ -56,6 +56,7 @@ pub struct ControllerRef {
 
 /// What is known of a Secret from its metadata.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an answer of its own that a Secret gives")]
 pub struct SecretFacts {
     /// Uid, a precondition of every write.
     pub uid: Box<str>,

@@ -126,8 +126,9 @@ pub fn classify(
     let flaw = if status == 200 {
         let skew = date.map_or(0, |date| date::skew(date, head_at));
         let now = received_at.as_second().saturating_add(skew);
-        match json.as_ref().ok_or_else(|| Flaw::Stranger(flaw.to_owned())).and_then(|json| token(json, now)) {
-            Ok(Token { access_token, refresh_token, token_type, issued_at, expires_at }) => {
+        match json.as_ref().ok_or_else(|| Flaw::Stranger(flaw.to_owned())).and_then(|json| content(json, now))
+        {
+            Ok(Content { access_token, refresh_token, token_type, issued_at, expires_at }) => {
                 let rotated = rotated(refresh_token, sent);
                 return Ok(Grant {
                     access_token,
@@ -153,7 +154,7 @@ pub fn classify(
         region,
         proxy,
         content_type: content_type.map(|text| secrets.clean(text.split(';').next().unwrap_or_default(), 64)),
-        error_message: error.flatten().map(|text| secrets.clean(text, 256)),
+        error_message: error.map(|text| secrets.clean(text, 256)),
     };
     let mut wait = None;
     let (reason, message) = match (status, error.is_some()) {
@@ -180,7 +181,7 @@ enum Flaw {
     Unusable(&'static str),
 }
 
-struct Token<'a> {
+struct Content<'a> {
     access_token: AccessToken,
     refresh_token: &'a str,
     token_type: String,
@@ -188,8 +189,8 @@ struct Token<'a> {
     expires_at: i64,
 }
 
-/// The token of a 200, `now` being Squadcast's clock in Unix seconds.
-fn token(json: &Json, now: i64) -> Result<Token<'_>, Flaw> {
+/// What a 200 holds, `now` being Squadcast's clock in Unix seconds.
+fn content(json: &Json, now: i64) -> Result<Content<'_>, Flaw> {
     let data =
         json.data().ok_or_else(|| Flaw::Stranger("there is no object `data` in the body".to_owned()))?;
     let missing = |field: &str, kind: &str| Flaw::Stranger(format!("`data.{field}` is missing or no {kind}"));
@@ -208,7 +209,7 @@ fn token(json: &Json, now: i64) -> Result<Token<'_>, Flaw> {
     if expires_at.saturating_sub(now) > MAX_LIFE {
         return Err(Flaw::Unusable("the access token expires more than 10 years from now"));
     }
-    Ok(Token { access_token, refresh_token, token_type, issued_at, expires_at })
+    Ok(Content { access_token, refresh_token, token_type, issued_at, expires_at })
 }
 
 /// What is no header value would spoil the header that it is put in; Squadcast takes `Bearer` in any case.

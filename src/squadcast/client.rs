@@ -135,7 +135,7 @@ impl Client {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, "the CA file has changed but is of no use; the former content stays")
+                tracing::warn!(%error, "the CA file has changed but is of no use; the former content stays");
             }
         }
         current.http.clone()
@@ -146,7 +146,7 @@ fn build(roots: &Roots, proxies: &Proxies, timeout: Duration) -> Result<reqwest:
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_root_certificates(roots.store()?)
+        .with_root_certificates(roots.store())
         .with_no_client_auth();
     let chosen = proxies.clone();
     let client = reqwest::Client::builder()

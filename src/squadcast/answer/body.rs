@@ -13,10 +13,10 @@ impl Json {
         json.0.is_object().then_some(json)
     }
 
-    /// `Some` where this is Squadcast's error, with its `error_message` where that is text.
-    pub(super) fn error(&self) -> Option<Option<&str>> {
+    /// Where this is Squadcast's error, its `error_message`, empty where that is no text.
+    pub(super) fn error(&self) -> Option<&str> {
         let meta = self.0.get("meta")?.as_object()?;
-        Some(meta.get("error_message").and_then(Value::as_str))
+        Some(meta.get("error_message").and_then(Value::as_str).unwrap_or_default())
     }
 
     /// The `data` of a granted token.

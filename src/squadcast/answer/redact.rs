@@ -24,7 +24,9 @@ impl Secrets {
             let size = (form.len() / 2).clamp(MIN_PIECE, PIECE).min(form.len());
             pieces.entry(size).or_default().extend(form.as_bytes().windows(size).map(pack));
         }
-        pieces.values_mut().for_each(|pieces| pieces.sort_unstable());
+        for pieces in pieces.values_mut() {
+            pieces.sort_unstable();
+        }
         Self(pieces)
     }
 
@@ -126,7 +128,7 @@ mod tests {
             TOKEN.to_owned(),
             TOKEN.to_uppercase(),
             TOKEN[4..20].to_owned(),
-            TOKEN.bytes().map(|b| format!("{b:02X}")).collect(),
+            TOKEN.bytes().flat_map(|b| format!("{b:02X}").into_bytes()).map(char::from).collect(),
             format!("{}\n{}", &TOKEN[..9], &TOKEN[9..]),
             format!("{}\u{200b}{}", &TOKEN[..9], &TOKEN[9..]),
             "other%2Btoken%2Fwith%3dsigns".to_owned(),

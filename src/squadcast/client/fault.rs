@@ -57,16 +57,18 @@ fn is_not_http(error: &(dyn Error + 'static)) -> bool {
 
 /// The innermost cause.
 fn cause(error: &reqwest::Error) -> String {
-    let innermost = causes(error).last().unwrap_or(error);
-    if let Some(io) = innermost.downcast_ref::<io::Error>() {
-        return match io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(tls) => tls_cause(tls),
-            None => clean(&plain(io)),
-        };
+    if let Some(tls) = causes(error).find_map(tls_error) {
+        return tls_cause(tls);
     }
-    match innermost.downcast_ref::<rustls::Error>() {
-        Some(tls) => tls_cause(tls),
-        None => clean(&innermost.to_string()),
+    let innermost = causes(error).last().unwrap_or(error);
+    clean(&innermost.downcast_ref::<io::Error>().map_or_else(|| innermost.to_string(), plain))
+}
+
+/// TLS errors come in I/O errors, even one in another, which do not tell of them as their sources.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().and_then(|inner| tls_error(inner)),
+        None => error.downcast_ref(),
     }
 }
 

@@ -30,18 +30,11 @@ impl Proxies {
         let read = |upper: &str| {
             [upper.to_owned(), upper.to_lowercase()].iter().find_map(|name| std::env::var(name).ok())
         };
-        let all = read("ALL_PROXY");
-        let or_all = |value: Option<String>, name| match value {
-            Some(value) => (name, Some(value)),
-            None => ("ALL_PROXY", all.clone()),
+        let proxy = |variable| match read(variable) {
+            Some(url) => parse(variable, &url),
+            None => parse("ALL_PROXY", &read("ALL_PROXY").unwrap_or_default()),
         };
-        let (http_name, http) = or_all(read("HTTP_PROXY"), "HTTP_PROXY");
-        let (https_name, https) = or_all(read("HTTPS_PROXY"), "HTTPS_PROXY");
-        Ok(Self::with(
-            parse(http_name, &http.unwrap_or_default())?,
-            parse(https_name, &https.unwrap_or_default())?,
-            &read("NO_PROXY").unwrap_or_default(),
-        ))
+        Ok(Self::with(proxy("HTTP_PROXY")?, proxy("HTTPS_PROXY")?, &read("NO_PROXY").unwrap_or_default()))
     }
 
     /// No proxy at all.

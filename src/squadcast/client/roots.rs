@@ -50,11 +50,11 @@ impl Roots {
     }
 
     /// All in one store.
-    pub(super) fn store(&self) -> Result<Arc<RootCertStore>, ClientError> {
-        let Some(file) = &self.file else { return Ok(self.platform.clone()) };
+    pub(super) fn store(&self) -> Arc<RootCertStore> {
+        let Some(file) = &self.file else { return self.platform.clone() };
         let mut store = (*self.platform).clone();
         store.extend(file.store.roots.iter().cloned());
-        Ok(Arc::new(store))
+        Arc::new(store)
     }
 
     /// Reads the CA file again where it has changed; tells of each change once, also where it is of no use.
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn without_a_file_there_are_roots() {
-        assert!(!Roots::load(None).unwrap().store().unwrap().is_empty());
+        assert!(!Roots::load(None).unwrap().store().is_empty());
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         let path = dir.path().join("ca.pem");
         fs::write(&path, format!("# two\n{}{}", pem(), pem())).unwrap();
         let roots = Roots::load(Some(path)).unwrap();
-        assert_eq!(roots.store().unwrap().len(), roots.platform.len() + 2);
+        assert_eq!(roots.store().len(), roots.platform.len() + 2);
     }
 
     #[test]
@@ -189,6 +189,6 @@ mod tests {
         assert!(roots.reload().unwrap().is_none());
         fs::write(&path, format!("{}{}", pem(), pem())).unwrap();
         let roots = roots.reload().unwrap().unwrap();
-        assert_eq!(roots.store().unwrap().len(), roots.platform.len() + 2);
+        assert_eq!(roots.store().len(), roots.platform.len() + 2);
     }
 }

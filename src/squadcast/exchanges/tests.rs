@@ -184,7 +184,7 @@ fn show(outcome: &Outcome) -> String {
         format!("{}{rotated}", grant.access_token.expose())
     };
     match outcome {
-        Outcome::Granted(grant) => token(grant),
+        Outcome::Granted { grant, .. } => token(grant),
         Outcome::WriteBackPending(grant) => format!("pending {}", token(grant)),
         Outcome::NotWanted => "not wanted".to_owned(),
         Outcome::Failed(failure) => {
@@ -361,6 +361,23 @@ async fn a_write_back_is_due_whoever_made_the_request() {
     assert_eq!(world.ask(Who { hold: true, ..EARLIER }).await, "access 1 -> token b");
     pass(11).await;
     assert_eq!(world.ask(A).await, "pending access 1 -> token b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_back_that_begins_stops_what_is_about_to_be_sent() {
+    let rate = Rate { per_second: 10.0, in_flight: 1 };
+    let world = Arc::new(World::new(Some(1), rate, [Script::Rotate("token b")]));
+    assert_eq!(world.ask(A).await, "access 1 -> token b");
+    pass(1).await;
+    let other = world.begin(Who { token: "token c", ..A }).await;
+    let about_to_send = world.begin(A).await;
+    assert_eq!(world.ask(Who { hold: true, ..EARLIER }).await, "access 1 -> token b");
+    world.open_doors(9);
+    assert_eq!(other.await.unwrap(), "access 2");
+    settle().await;
+    assert_eq!(world.sent(), ["token a", "token c"]);
+    world.written_back("token a");
+    assert_eq!(about_to_send.await.unwrap(), "access 3");
 }
 
 #[tokio::test(start_paused = true)]
