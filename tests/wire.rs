@@ -429,7 +429,7 @@ async fn exchanges_share_a_request() {
         tokio::join!(exchanges.exchange(ask, || true), exchanges.exchange(ask, || true), release);
     let three = exchanges.exchange(ask, || true).await;
     let tokens = [one, two, three].map(|outcome| match outcome {
-        Outcome::Granted(grant) => grant.access_token.expose().to_owned(),
+        Outcome::Granted { grant, .. } => grant.access_token.expose().to_owned(),
         _ => panic!("no token"),
     });
     assert!(tokens.iter().all(|token| *token == tokens[0]));

@@ -184,7 +184,7 @@ fn show(outcome: &Outcome) -> String {
         format!("{}{rotated}", grant.access_token.expose())
     };
     match outcome {
-        Outcome::Granted(grant) => token(grant),
+        Outcome::Granted { grant, .. } => token(grant),
         Outcome::WriteBackPending(grant) => format!("pending {}", token(grant)),
         Outcome::NotWanted => "not wanted".to_owned(),
         Outcome::Failed(failure) => {
@@ -214,6 +214,17 @@ async fn those_who_ask_meanwhile_share() {
         assert_eq!(task.await.unwrap(), "access 1");
     }
     assert_eq!(*world.fake.hooks.lock().unwrap(), ["us success"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_those_who_share_made_the_request() {
+    let world = World::new(None, Rate { per_second: 10.0, in_flight: 1 }, []);
+    let all = [A, A, EARLIER].map(|who| world.ask_if(who, || true));
+    let outcomes = futures::future::join_all(all).await;
+    let own = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Granted { own: true, .. }));
+    assert_eq!((own.count(), world.sent().len()), (1, 1));
+    let later = world.ask_if(EARLIER, || true).await;
+    assert!(matches!(later, Outcome::Granted { own: false, .. }));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,239 @@
+//! The command line: `run`, `crd`, `check`. Reads arguments and the environment, and nothing else here does.
+
+mod check;
+mod run;
+
+use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+
+use crate::{
+    api::{self, SpecDuration},
+    ops::{http::Listen, telemetry::LogFormat},
+    squadcast::Regions,
+};
+
+/// Exit code of a failure, as of a `check` that gets no token.
+const FAILURE: u8 = 1;
+/// Exit code of a command line that makes no sense.
+const USAGE: u8 = 2;
+
+/// Keeps valid Squadcast access tokens in Kubernetes Secrets.
+#[derive(Parser)]
+#[command(
+    name = "squadcast-operator",
+    version,
+    about,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch SquadcastCredential resources and keep their Secrets.
+    Run(Box<RunArgs>),
+    /// Print the CustomResourceDefinition as YAML.
+    Crd,
+    /// Make one exchange from here and print what a resource would report; never prints a token.
+    Check(CheckArgs),
+}
+
+/// What `run` takes. Each flag can be given as an environment variable; flags win.
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// Namespaces to watch, separated by commas [default: all].
+    #[arg(long, value_name = "A,B", env = "SQUADCAST_OPERATOR_NAMESPACES", value_delimiter = ',')]
+    namespaces: Vec<String>,
+    #[command(flatten)]
+    squadcast: SquadcastArgs,
+    /// A region to add or override; may be repeated, in the environment separated by white space. The API URL
+    /// is what templates call api_url.
+    #[arg(long = "region", value_name = "NAME=AUTH_URL[,API_URL]", env = "SQUADCAST_OPERATOR_REGION")]
+    regions: Vec<String>,
+    /// Address that serves /livez, /readyz and /metrics [default: [::]:8080, else 0.0.0.0:8080].
+    #[arg(long, value_name = "ADDR", env = "SQUADCAST_OPERATOR_LISTEN")]
+    listen: Option<Listen>,
+    /// Read refresh tokens only from Secrets with the label credentials.squadcast.com/refresh-token: "true".
+    #[arg(long, env = "SQUADCAST_OPERATOR_REQUIRE_SOURCE_LABEL")]
+    require_source_label: bool,
+    /// Work only while holding a Lease, so that of several replicas one works.
+    #[arg(long, env = "SQUADCAST_OPERATOR_LEADER_ELECTION")]
+    leader_election: bool,
+    /// Namespace of the Lease [default: the pod's].
+    #[arg(long, value_name = "NAMESPACE", env = "SQUADCAST_OPERATOR_LEADER_ELECTION_NAMESPACE")]
+    leader_election_namespace: Option<String>,
+    /// Name of the Lease.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SQUADCAST_OPERATOR_LEADER_ELECTION_NAME",
+        default_value = "squadcast-operator"
+    )]
+    leader_election_name: String,
+    /// Label selector: keep only resources that match, so that several releases can share a cluster.
+    #[arg(long, value_name = "LABELS", env = "SQUADCAST_OPERATOR_SELECTOR")]
+    selector: Option<String>,
+    /// Reconciles at work at once.
+    #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// Exchanges a second, per region.
+    #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_EXCHANGE_RATE", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    exchange_rate: u32,
+    /// Exchanges in flight, per region.
+    #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_EXCHANGE_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    exchange_concurrency: u16,
+    /// Form of the log.
+    #[arg(long, env = "SQUADCAST_OPERATOR_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// What to log: a level, or TARGET=LEVEL, separated by commas.
+    #[arg(long, value_name = "DIRECTIVES", env = "SQUADCAST_OPERATOR_LOG_FILTER", default_value = "info")]
+    log_filter: String,
+}
+
+/// How to reach Squadcast: the same for `run` and `check`.
+#[derive(Args)]
+pub(crate) struct SquadcastArgs {
+    /// Accept auth URLs that begin with http://. Refresh tokens then travel unencrypted.
+    #[arg(long, env = "SQUADCAST_OPERATOR_INSECURE_ALLOW_HTTP")]
+    insecure_allow_http: bool,
+    /// PEM file of certificate authorities to trust besides the platform's; read again when it changes.
+    #[arg(long, value_name = "PEM", env = "SQUADCAST_OPERATOR_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// Longest time for a whole exchange.
+    #[arg(long, value_name = "DURATION", env = "SQUADCAST_OPERATOR_EXCHANGE_TIMEOUT", default_value = "15s")]
+    exchange_timeout: SpecDuration,
+}
+
+/// What `check` takes.
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// us, eu, or a region as NAME=AUTH_URL[,API_URL].
+    #[arg(long, value_name = "REGION")]
+    region: String,
+    /// File that holds the refresh token; - for standard input [default: SQUADCAST_REFRESH_TOKEN].
+    #[arg(long, value_name = "FILE")]
+    refresh_token_file: Option<PathBuf>,
+    /// Make three exchanges 6 s apart, and tell how Squadcast treats repeated ones.
+    #[arg(long)]
+    probe: bool,
+    #[command(flatten)]
+    squadcast: SquadcastArgs,
+}
+
+/// Bad usage: one line that names the flag, what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(String);
+
+/// Why a command ended without doing its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    /// The command line makes no sense.
+    #[error(transparent)]
+    Usage(#[from] Usage),
+    /// The process cannot work where it is.
+    #[error("{0}")]
+    Failure(String),
+}
+
+/// Runs the program; what it returns is the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    // Before anything that may open a connection: building a client panics without a provider.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return complain("TLS was set up twice", FAILURE);
+    }
+    let ended = match cli.command {
+        Command::Run(args) => run::run(*args),
+        Command::Crd => print_crd(),
+        Command::Check(args) => check::check(&args),
+    };
+    match ended {
+        Ok(code) => code,
+        Err(Stop::Usage(usage)) => complain(&usage.to_string(), USAGE),
+        Err(Stop::Failure(why)) => complain(&why, FAILURE),
+    }
+}
+
+fn complain(why: &str, code: u8) -> ExitCode {
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "squadcast-operator: {why}");
+    ExitCode::from(code)
+}
+
+/// `--help` and `--version` as clap prints them; an error in one line.
+fn explain(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(FAILURE),
+        };
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return complain("say what to do: run, crd or check; see --help", USAGE);
+    }
+    let text = error.to_string();
+    let first: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.trim().is_empty() && !line.starts_with("Usage:"))
+        .map(str::trim)
+        .collect();
+    let first = first.join(" ");
+    complain(&format!("{}; see --help", first.strip_prefix("error: ").unwrap_or(&first)), USAGE)
+}
+
+fn print_crd() -> Result<ExitCode, Stop> {
+    let yaml =
+        serde_saphyr::to_string(api::crd()).map_err(|e| Stop::Failure(format!("cannot write YAML: {e}")))?;
+    std::io::stdout()
+        .write_all(yaml.as_bytes())
+        .map_err(|e| Stop::Failure(format!("cannot write to standard output: {e}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The regions built in and those of the command line.
+fn regions(extra: &[String], allow_http: bool) -> Result<Regions, Usage> {
+    let mut regions = Regions::default();
+    for text in extra.iter().flat_map(|text| text.split_whitespace()) {
+        regions.add(text, allow_http).map_err(|e| Usage(format!("--region {e}")))?;
+    }
+    Ok(regions)
+}
+
+/// A single-threaded runtime: measured to cost less than several workers, at the same speed.
+fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Stop::Failure(format!("cannot start the runtime: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_run_has_its_environment_variable() {
+        let command = Cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        for arg in run.get_arguments().filter(|a| !matches!(a.get_id().as_str(), "help" | "version")) {
+            let flag = arg.get_long().unwrap();
+            let env = arg.get_env().unwrap().to_str().unwrap();
+            assert_eq!(env, format!("SQUADCAST_OPERATOR_{}", flag.to_uppercase().replace('-', "_")));
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! `run`: puts the parts together, starts them, and ends them in order.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tracing::info;
+
+use super::{RunArgs, Stop, Usage, regions, runtime};
+use crate::{
+    api::{ConditionType, Reason},
+    controller::{self, Controller, Index, SharedIndex},
+    ops::{
+        clients::{self, Clients},
+        events::{self, Event, EventSender, EventType, ObjectRef},
+        health::{Heartbeat, Readiness},
+        http::{self, Endpoints},
+        identity,
+        leader::{Candidate, Leadership, Moment},
+        metrics::{CredentialSample, CredentialSource, Metrics},
+        shutdown::Shutdown,
+        telemetry,
+    },
+    reconcile::{Context, Credential, Note},
+    squadcast::{Client, Exchanges, Hooks, Proxies, Rate, Regions, Settings},
+};
+
+/// How long work in hand may take after a signal.
+const DRAIN: Duration = Duration::from_secs(25);
+/// How long events may take after that.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+
+/// Runs the operator until a signal.
+pub(super) fn run(args: RunArgs) -> Result<ExitCode, Stop> {
+    telemetry::init(args.log_format, &args.log_filter).map_err(|e| Usage(e.to_string()))?;
+    let regions = regions(&args.regions, args.squadcast.insecure_allow_http)?;
+    let namespaces = namespaces(&args.namespaces)?;
+    let transport = transport(&args)?;
+    runtime()?.block_on(serve(args, namespaces, regions, transport))
+}
+
+fn transport(args: &RunArgs) -> Result<Client, Stop> {
+    let proxies = Proxies::from_env().map_err(|e| Stop::Failure(e.to_string()))?;
+    let settings = Settings {
+        timeout: args.squadcast.exchange_timeout.as_std(),
+        ca_file: args.squadcast.ca_file.clone().filter(|path| !path.as_os_str().is_empty()),
+        proxies,
+    };
+    Client::new(settings).map_err(|e| Stop::Failure(e.to_string()))
+}
+
+/// Names of namespaces, checked: one that cannot exist would be watched in vain.
+fn namespaces(given: &[String]) -> Result<Vec<String>, Usage> {
+    let mut names: Vec<String> =
+        given.iter().map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
+    names.sort();
+    names.dedup();
+    let valid = |name: &str| {
+        name.len() <= 63
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !name.starts_with('-')
+            && !name.ends_with('-')
+    };
+    match names.iter().find(|name| !valid(name)) {
+        None => Ok(names),
+        Some(name) => Err(Usage(format!(
+            "--namespaces: \"{name}\" is no name of a namespace; write names separated by commas, such as team-a,team-b"
+        ))),
+    }
+}
+
+async fn serve(
+    args: RunArgs,
+    namespaces: Vec<String>,
+    regions: Regions,
+    transport: Client,
+) -> Result<ExitCode, Stop> {
+    let shutdown =
+        Shutdown::on_signals().map_err(|e| Stop::Failure(format!("cannot listen for signals: {e}")))?;
+    let metrics = Arc::new(Metrics::new(Timestamp::now()));
+    regions.names().for_each(|name| metrics.region(name));
+    let readiness = Readiness::default();
+    let heartbeat = Heartbeat::default();
+    let listener =
+        http::bind(args.listen.unwrap_or_default()).await.map_err(|e| Stop::Failure(e.to_string()))?;
+    let Clients { requests, watches, namespace } =
+        clients::connect().await.map_err(|e| Stop::Failure(e.to_string()))?;
+    info!(version = env!("CARGO_PKG_VERSION"), namespaces = namespaces.join(","), "starting");
+
+    let index = SharedIndex::new(Index::new(false));
+    metrics.credentials_from(Arc::new(index.clone()));
+    let (election, leadership) = elect(&args, &requests, &namespace);
+    let pod = identity::pod_name();
+    let (sender, worker) = events::queue(requests.clone(), &pod, metrics.clone());
+    let rate =
+        Rate { per_second: f64::from(args.exchange_rate), in_flight: usize::from(args.exchange_concurrency) };
+    let exchanges = Exchanges::new(transport, Counter(metrics.clone()), rate, Arc::new(Timestamp::now));
+    let context = Arc::new(Context {
+        client: requests,
+        exchanges,
+        regions,
+        label_required: args.require_source_label,
+        clock: Box::new(Timestamp::now),
+        may_act: {
+            let leadership = leadership.clone();
+            Box::new(move || leadership.may_act(Moment::now()))
+        },
+        still_wanted: {
+            let (index, shutdown) = (index.clone(), shutdown.clone());
+            Box::new(move |input| !shutdown.is_requested() && index.lock().still_wanted(input))
+        },
+        tell: Box::new(move |credential, note| tell(&sender, credential, note)),
+    });
+    let settings = controller::Settings {
+        namespaces,
+        selector: args.selector.filter(|s| !s.trim().is_empty()),
+        concurrency: usize::from(args.concurrency),
+        watches,
+        patience: DRAIN,
+    };
+    let controller =
+        Controller::new(settings, context, index, metrics.clone(), readiness.clone(), heartbeat.clone());
+
+    // What ends first comes last here: the loop drains, then its events go out, then the lease is given back,
+    // and the endpoints answer until the end.
+    let worked = Shutdown::default();
+    let told = Shutdown::default();
+    let ended = Shutdown::default();
+    let endpoints = Endpoints { readiness, heartbeat, metrics: metrics.clone() };
+    let serving = tokio::spawn(http::serve(listener, endpoints, ended.requested()));
+    let telling = tokio::spawn(worker.run(worked.requested(), LAST_EVENTS));
+    let electing = election.map(|candidate| tokio::spawn(candidate.run(told.requested())));
+    let leads = leadership.watch();
+    metrics.leader(*leads.borrow());
+    controller.run(leads, shutdown).await;
+    worked.request();
+    let _ = telling.await;
+    told.request();
+    if let Some(electing) = electing {
+        let _ = electing.await;
+    }
+    ended.request();
+    let _ = serving.await;
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn elect(args: &RunArgs, client: &kube::Client, namespace: &str) -> (Option<Candidate>, Leadership) {
+    if !args.leader_election {
+        return (None, Leadership::always());
+    }
+    let namespace = args.leader_election_namespace.as_deref().filter(|n| !n.is_empty()).unwrap_or(namespace);
+    let identity = identity::unique(&identity::pod_name());
+    let candidate = Candidate::new(client.clone(), namespace, &args.leader_election_name, identity);
+    let leadership = candidate.leadership();
+    (Some(candidate), leadership)
+}
+
+fn tell(sender: &EventSender, credential: &Credential, note: Note) {
+    let about = ObjectRef {
+        namespace: credential.key.namespace.to_string(),
+        name: credential.key.name.to_string(),
+        uid: credential.uid.to_string(),
+    };
+    let type_ = if note.warning { EventType::Warning } else { EventType::Normal };
+    let event = Event { type_, reason: note.reason, note: note.text, action: "Reconcile" };
+    sender.send(about, event, Timestamp::now());
+}
+
+/// Counts exchanges.
+struct Counter(Arc<Metrics>);
+
+impl Hooks for Counter {
+    fn on_exchange(&self, region: &str, outcome: &'static str, took: Duration) {
+        self.0.exchange(region, Reason::parse(outcome).map_or(Ok(()), Err), took.as_secs_f64());
+    }
+
+    fn on_rotation(&self, region: &str) {
+        self.0.rotation(region);
+    }
+}
+
+impl CredentialSource for SharedIndex {
+    fn for_each(&self, show: &mut dyn FnMut(CredentialSample<'_>)) {
+        self.lock().for_each(|credential| {
+            let status = &credential.status;
+            let conditions: Vec<_> = [ConditionType::Ready, ConditionType::Synced, ConditionType::Stalled]
+                .into_iter()
+                .filter_map(|type_| {
+                    let condition = status.condition(type_)?;
+                    Some((type_, condition.is_true(), condition.reason()?))
+                })
+                .collect();
+            show(CredentialSample {
+                namespace: &credential.key.namespace,
+                name: &credential.key.name,
+                ready: status.condition(ConditionType::Ready).is_some_and(crate::api::Condition::is_true),
+                expires_at: status.expires_at.map(Timestamp::as_second),
+                renew_at: status.renew_at.map(Timestamp::as_second),
+                failures: status.failure_count(),
+                conditions: &conditions,
+            });
+        });
+    }
+}

@@ -1,0 +1,14 @@
+//! Who needs a reconcile, and when: watches keep an index, events and timers fill a queue, and a loop runs at
+//! most so many reconciles at once.
+//!
+//! `kube::runtime::Controller` is not used: it loses deletions during a relist, keeps monotonic time, cannot
+//! cancel a timer, and one reconcile that panics ends it.
+
+mod index;
+mod queue;
+mod run;
+mod timers;
+mod watches;
+
+pub use index::{Index, Learned, SharedIndex};
+pub use run::{Controller, Settings};

@@ -1,0 +1,71 @@
+//! What every operator needs around its work: logs, metrics, endpoints, events, leader election, clients,
+//! shutdown. Knows nothing of tokens; what decides here is pure, what touches the outside is thin.
+
+pub mod clients;
+pub mod events;
+pub mod health;
+pub mod http;
+pub mod identity;
+pub mod leader;
+pub mod metrics;
+pub mod shutdown;
+pub mod telemetry;
+
+#[cfg(test)]
+mod fake_api;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+/// What a failed request to the API server says: its own words where it answered, and never a part of a
+/// body that does not decode, which may be a Secret's.
+pub(crate) fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Api(status) => format!("HTTP status {} {}", status.code, status.reason),
+        kube::Error::SerdeError(error) => format!("the answer does not decode at column {}", error.column()),
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                let cause_text = cause.to_string();
+                if !text.contains(&cause_text) {
+                    text = format!("{text}: {cause_text}");
+                }
+                source = cause.source();
+            }
+            text
+        }
+    }
+}
+
+/// The time as Kubernetes' types hold it, which are built on another version of the same library.
+pub(crate) fn micro_time(at: Timestamp) -> MicroTime {
+    MicroTime(k8s_openapi::jiff::Timestamp::from_microsecond(at.as_microsecond()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_does_not_decode_is_not_repeated() {
+        let error = serde_json::from_str::<u8>(r#""hunter2""#).unwrap_err();
+        assert!(error.to_string().contains("hunter2"));
+        assert!(!describe(&kube::Error::SerdeError(error)).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_api_servers_words() {
+        let status = kube::core::Status::failure("no right to it", "Forbidden").with_code(403);
+        assert_eq!(describe(&kube::Error::Api(status.boxed())), "no right to it");
+        let status = kube::core::Status::failure("", "Forbidden").with_code(403);
+        assert_eq!(describe(&kube::Error::Api(status.boxed())), "HTTP status 403 Forbidden");
+    }
+
+    #[test]
+    fn times_keep_their_microseconds() {
+        let at: Timestamp = "2026-01-02T03:04:05.678901Z".parse().unwrap_or_default();
+        assert_eq!(micro_time(at).0.to_string(), "2026-01-02T03:04:05.678901Z");
+    }
+}

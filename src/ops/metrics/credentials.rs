@@ -1,0 +1,131 @@
+//! The metrics of single resources, read from whoever knows the resources at the moment of the question.
+//! Kept nowhere, so they cost no memory and go with the resource.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, MetricEncoder},
+    metrics::MetricType,
+};
+
+use crate::api::{ConditionType, Reason};
+
+/// What is known of one resource.
+#[derive(Clone, Copy, Debug)]
+pub struct CredentialSample<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Whether `Ready` is true.
+    pub ready: bool,
+    /// When its token expires, in Unix seconds.
+    pub expires_at: Option<i64>,
+    /// When its token will be renewed, in Unix seconds.
+    pub renew_at: Option<i64>,
+    /// How many attempts have failed in a row.
+    pub failures: u32,
+    /// Each present condition: type, whether it is true, reason.
+    pub conditions: &'a [(ConditionType, bool, Reason)],
+}
+
+/// Knows every resource.
+pub trait CredentialSource: Send + Sync {
+    /// Shows each resource once. Called several times for one answer; may show other resources each time.
+    fn for_each(&self, show: &mut dyn FnMut(CredentialSample<'_>));
+}
+
+/// The one source, known only after the metrics exist. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Source(Arc<OnceLock<Arc<dyn CredentialSource>>>);
+
+impl Source {
+    /// Sets the source, once.
+    pub(super) fn set(&self, source: Arc<dyn CredentialSource>) {
+        drop(self.0.set(source));
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").finish_non_exhaustive()
+    }
+}
+
+/// Turns the resources into samples, while this process leads.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    pub(super) leads: Arc<AtomicBool>,
+    pub(super) source: Source,
+}
+
+/// The labels that every metric of a resource has.
+fn labels<'a>(sample: &CredentialSample<'a>) -> [(&'static str, &'a str); 2] {
+    [("namespace", sample.namespace), ("name", sample.name)]
+}
+
+impl Collector for Credentials {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let Some(source) = self.source.0.get().filter(|_| self.leads.load(Ordering::Relaxed)) else {
+            return Ok(());
+        };
+        let mut one_each = |name, help, value: fn(&CredentialSample<'_>) -> Option<i64>| {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            each(source.as_ref(), &mut |sample| match value(sample) {
+                Some(value) => metric.encode_family(&labels(sample))?.encode_gauge(&value),
+                None => Ok(()),
+            })
+        };
+        one_each("squadcast_credential_ready", "Whether the Secret holds an unexpired token.", |sample| {
+            Some(sample.ready.into())
+        })?;
+        one_each("squadcast_credential_expiry_timestamp_seconds", "When the token expires.", |sample| {
+            sample.expires_at
+        })?;
+        one_each("squadcast_credential_renewal_timestamp_seconds", "When the token is renewed.", |sample| {
+            sample.renew_at
+        })?;
+        one_each("squadcast_credential_failures", "Failed attempts in a row.", |sample| {
+            Some(sample.failures.into())
+        })?;
+        let mut metric = encoder.encode_descriptor(
+            "squadcast_credential_condition",
+            "1 for each present condition.",
+            None,
+            MetricType::Gauge,
+        )?;
+        each(source.as_ref(), &mut |sample| conditions(&mut metric, sample))
+    }
+}
+
+fn conditions(metric: &mut MetricEncoder<'_>, sample: &CredentialSample<'_>) -> fmt::Result {
+    for (type_, is_true, reason) in sample.conditions {
+        let [namespace, name] = labels(sample);
+        let status = if *is_true { "True" } else { "False" };
+        let labels =
+            [namespace, name, ("type", type_.as_str()), ("status", status), ("reason", reason.as_str())];
+        metric.encode_family(&labels)?.encode_gauge(&1_i64)?;
+    }
+    Ok(())
+}
+
+/// Writes each resource until one write fails.
+fn each(
+    source: &dyn CredentialSource,
+    write: &mut dyn FnMut(&CredentialSample<'_>) -> fmt::Result,
+) -> fmt::Result {
+    let mut result = Ok(());
+    source.for_each(&mut |sample| {
+        if result.is_ok() {
+            result = write(&sample);
+        }
+    });
+    result
+}

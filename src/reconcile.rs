@@ -1,0 +1,330 @@
+//! One walk through the rooms: observe, decide, act, report; always in this direction.
+//!
+//! `decide`, `ownership` and `report` are pure. `observe` reads, `act` (with `rotation` and `restart`) writes,
+//! and this module carries the resource through them and writes the status.
+
+mod act;
+mod decide;
+mod input;
+mod memory;
+mod observe;
+mod ownership;
+mod report;
+mod restart;
+mod rotation;
+mod status;
+mod trouble;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::Client;
+use tracing::{info, warn};
+
+use self::{
+    act::remove_former_targets,
+    restart::restart,
+    trouble::{Refusal, refusal},
+};
+pub use self::{
+    act::{Acted, Issued},
+    decide::{Blocked, Case, Decision, Why, decide},
+    input::{Credential, Input, Key, Known},
+    memory::{Memory, Pending},
+    observe::{Content, FoundToken, Observation, Source, Target},
+    ownership::{Claim, claim},
+    report::{Note, Report, report},
+    restart::Restarts,
+    trouble::Trouble,
+};
+use crate::{
+    api::{ConditionType, Reason},
+    controller::Learned,
+    schedule::{self, plus},
+    secret::SecretFacts,
+    slots::Slot,
+    squadcast::{Exchanges, Regions},
+};
+
+/// How often a reconcile looks again at once where something changed under its hands.
+const ROUNDS: usize = 4;
+/// Longest pause where the API server cannot be asked, in seconds.
+const UNREACHABLE_CAP: i64 = 15;
+
+/// What every reconcile needs. Clock, permission and news of the resource come in as functions.
+pub struct Context {
+    /// For requests to the API server.
+    pub client: Client,
+    /// For exchanges with Squadcast.
+    pub exchanges: Exchanges,
+    /// The regions that the operator knows.
+    pub regions: Regions,
+    /// Only labelled Secrets may be read as sources.
+    pub label_required: bool,
+    /// The time.
+    pub clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Whether this process may exchange and write now: it leads, and is not stopping.
+    pub may_act: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Whether a resource is still as a reconcile found it.
+    pub still_wanted: Box<dyn Fn(&Input) -> bool + Send + Sync>,
+    /// Passes an event on.
+    pub tell: Box<dyn Fn(&Credential, Note) + Send + Sync>,
+}
+
+impl Context {
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    fn still_wanted(&self, input: &Input) -> bool {
+        (self.may_act)() && (self.still_wanted)(input)
+    }
+}
+
+/// What a reconcile leaves behind.
+pub struct Done {
+    /// To be given to the next one.
+    pub memory: Memory,
+    /// For the index.
+    pub learned: Learned,
+    /// When to look again without being woken.
+    pub wake: Option<Timestamp>,
+    /// One word for the metric.
+    pub outcome: &'static str,
+}
+
+/// Carries one resource through the rooms.
+pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Memory) -> Done {
+    let credential = &input.credential;
+    let mut history = memory.unwritten.clone().map_or_else(|| credential.status.clone(), |status| *status);
+    let mut learned = Learned::default();
+    let mut look = input.clone();
+    for round in 1.. {
+        if credential.deleting || !(ctx.may_act)() {
+            break;
+        }
+        let seen = observe::observe(&ctx.client, &look, ctx.label_required).await;
+        let now = ctx.now();
+        let (seen, unread) = match seen {
+            Ok(seen) => (seen, None),
+            Err(error) => match unreadable(&error, &look) {
+                Unreadable::Report(seen, trouble) => (seen, Some(trouble)),
+                Unreadable::Gone => break,
+                Unreadable::Later(why) => {
+                    memory.unreachable = memory.unreachable.saturating_add(1);
+                    let wait = schedule::back_off(memory.unreachable - 1, None, None).min(UNREACHABLE_CAP);
+                    warn!(
+                        namespace = &*credential.key.namespace,
+                        name = &*credential.key.name,
+                        error = why,
+                        "could not read from the API server; trying again in {wait} s"
+                    );
+                    return Done { memory, learned, wake: Some(plus(now, wait)), outcome: "unreachable" };
+                }
+            },
+        };
+        memory.unreachable = 0;
+        note_reads(&mut learned, credential, &seen);
+        let remembered = memory.clone();
+        let regions: Vec<&str> = ctx.regions.names().collect();
+        let case = Case {
+            credential,
+            history: &history,
+            region: ctx.regions.get(&credential.spec.region),
+            regions: &regions,
+            rival: look.rival.as_deref(),
+            seen: &seen,
+            memory: &remembered,
+        };
+        let (decision, mut acted) = match unread {
+            Some(trouble) => (Decision::Exchange(Why::Retry), Acted::Failed(trouble)),
+            None => {
+                let decision = decide(&case, now);
+                let acted = act::act(ctx, slot, input, &case, &mut memory, &decision, now).await;
+                (decision, acted)
+            }
+        };
+        match acted {
+            Acted::Dropped => break,
+            Acted::Changed if round < ROUNDS => {
+                // What the watches told has been overtaken: read it all.
+                look.source = Known::Present;
+                look.target = Known::Present;
+                if decision == Decision::Exchange(Why::Requested) {
+                    history.last_handled_renew_request =
+                        credential.renew_request.as_deref().map(str::to_owned);
+                }
+                continue;
+            }
+            Acted::Changed => {
+                let name = &credential.spec.target.name;
+                acted = Acted::Failed(Trouble::new(
+                    Reason::WriteFailed,
+                    format!(
+                        "Secret \"{name}\" kept changing while it was to be written: see who else writes it"
+                    ),
+                ));
+            }
+            _ => {}
+        }
+        note_writes(&mut learned, credential, &acted);
+        let restarts = afterwards(ctx, input, &case, &decision, &mut acted, &learned).await;
+        let report = report(&case, &decision, &acted, &restarts, ctx.now());
+        return conclude(ctx, input, memory, learned, report).await;
+    }
+    Done { memory, learned, wake: None, outcome: "dropped" }
+}
+
+/// What follows a target that is as it should be: former targets go, workloads restart.
+async fn afterwards(
+    ctx: &Context,
+    input: &Input,
+    case: &Case<'_>,
+    decision: &Decision,
+    acted: &mut Acted,
+    learned: &Learned,
+) -> Restarts {
+    let fine = matches!(
+        (&*acted, decision),
+        (Acted::Issued(_) | Acted::Rewritten(_), _) | (Acted::Nothing, Decision::Fine { .. })
+    );
+    if !fine {
+        return Restarts::NotDue;
+    }
+    if let Err(Refusal::Trouble(trouble)) =
+        remove_former_targets(ctx, &case.credential.key.namespace, &input.former_targets).await
+    {
+        warn!(
+            namespace = &*case.credential.key.namespace,
+            name = &*case.credential.key.name,
+            reason = trouble.reason.as_str(),
+            "{}",
+            trouble.message
+        );
+    }
+    let target = case.credential.target();
+    let latest: Option<Arc<SecretFacts>> = learned
+        .secrets
+        .iter()
+        .rev()
+        .find(|(key, _)| *key == target)
+        .and_then(|(_, facts)| facts.clone())
+        .or_else(|| case.seen.target.facts().cloned());
+    match latest {
+        Some(facts) => restart(ctx, case, &facts, ctx.now()).await,
+        None => Restarts::NotDue,
+    }
+}
+
+/// Tells and writes what there is to tell.
+async fn conclude(
+    ctx: &Context,
+    input: &Input,
+    mut memory: Memory,
+    mut learned: Learned,
+    report: Report,
+) -> Done {
+    let credential = &input.credential;
+    log(credential, &report);
+    for note in report.events {
+        (ctx.tell)(credential, note);
+    }
+    let mut wake = report.wake;
+    if report.status == credential.status {
+        memory.unwritten = None;
+    } else {
+        match status::write(&ctx.client, credential, &report.status).await {
+            Ok(resource_version) => {
+                memory.unwritten = None;
+                learned.status = resource_version.map(|version| (version, report.status));
+            }
+            Err(why) => {
+                warn!(
+                    namespace = &*credential.key.namespace,
+                    name = &*credential.key.name,
+                    error = why,
+                    "could not write the status; trying again"
+                );
+                memory.unwritten = Some(Box::new(report.status));
+                memory.unreachable = memory.unreachable.saturating_add(1);
+                let wait = schedule::back_off(memory.unreachable - 1, None, None).min(UNREACHABLE_CAP);
+                let again = plus(ctx.now(), wait);
+                wake = Some(wake.map_or(again, |at| at.min(again)));
+            }
+        }
+    }
+    Done { memory, learned, wake, outcome: report.outcome }
+}
+
+/// One line for each outcome.
+fn log(credential: &Credential, report: &Report) {
+    if matches!(report.outcome, "unchanged" | "waiting") && report.events.is_empty() {
+        return;
+    }
+    let (namespace, name) = (&*credential.key.namespace, &*credential.key.name);
+    let synced = report.status.condition(ConditionType::Synced);
+    let reason = synced.map_or("", |c| c.reason.as_str());
+    let message = synced.map_or("", |c| c.message.as_str());
+    if report.outcome == "failed" || report.outcome == "blocked" {
+        warn!(namespace, name, reason, outcome = report.outcome, "{message}");
+    } else {
+        let renews = report.status.renew_at.map(|t| t.to_string());
+        info!(namespace, name, reason, outcome = report.outcome, renews, "{message}");
+    }
+}
+
+enum Unreadable {
+    /// The resource's status can say it.
+    Report(Observation, Trouble),
+    /// The namespace goes.
+    Gone,
+    /// The API server has trouble; the status could not be written either.
+    Later(String),
+}
+
+fn unreadable(error: &kube::Error, input: &Input) -> Unreadable {
+    let credential = &input.credential;
+    let doing = format!(
+        "read Secrets \"{}\" and \"{}\"",
+        credential.spec.refresh_token_secret_ref.name, credential.spec.target.name
+    );
+    match refusal(error, &doing, &[]) {
+        Refusal::Trouble(trouble) if trouble.reason == Reason::Forbidden => {
+            let target = match &input.target {
+                Known::Facts(facts) => Target::Present { facts: facts.clone(), content: None },
+                _ => Target::Absent,
+            };
+            Unreadable::Report(Observation { source: Source::Unread, target }, trouble)
+        }
+        Refusal::Trouble(trouble) => Unreadable::Later(trouble.message),
+        Refusal::Changed => Unreadable::Later("the object changed while it was read".to_owned()),
+        Refusal::NamespaceGone => Unreadable::Gone,
+    }
+}
+
+fn note_reads(learned: &mut Learned, credential: &Credential, seen: &Observation) {
+    learned.secrets.clear();
+    match &seen.source {
+        Source::Unread => {}
+        Source::Missing => learned.secrets.push((credential.source(), None)),
+        Source::NotAllowed(facts) | Source::KeyMissing(_, facts) | Source::Invalid(_, facts) => {
+            learned.secrets.push((credential.source(), facts.clone()));
+        }
+        Source::Found(found) => learned.secrets.push((credential.source(), Some(found.facts.clone()))),
+    }
+    learned.secrets.push((credential.target(), seen.target.facts().cloned()));
+}
+
+fn note_writes(learned: &mut Learned, credential: &Credential, acted: &Acted) {
+    let (target, source) = match acted {
+        Acted::Issued(issued) => (Some(&issued.target), issued.source.as_ref()),
+        Acted::Rewritten(target) => (Some(target), None),
+        _ => (None, None),
+    };
+    for (key, meta) in [(credential.target(), target), (credential.source(), source)] {
+        if let Some(meta) = meta {
+            learned.secrets.retain(|(k, _)| *k != key);
+            learned.secrets.push((key, Some(Arc::new(meta.facts.clone()))));
+        }
+    }
+}

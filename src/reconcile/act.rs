@@ -1,0 +1,279 @@
+//! The third room: does what was decided. Talks to Squadcast and the API server; every write to the target
+//! carries the uid and resource version that were examined.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    Case, Context, Input, Memory, Pending,
+    decide::{Blocked, Decision, Why, render_problem},
+    memory::local,
+    observe::{FoundToken, Source, Target},
+    rotation::{self, WrittenBack},
+    trouble::{Refusal, Trouble, refusal, spellings},
+};
+use crate::{
+    api::{Reason, RefreshTokenRotation},
+    secret::{
+        self, SecretFacts, SecretMeta, TokenNotes, api,
+        render::{self, Inputs},
+        template_hash,
+    },
+    slots::Slot,
+    squadcast::{Ask, Grant, Outcome, Region},
+};
+
+/// What came of a decision.
+pub enum Acted {
+    /// Nothing was to be done.
+    Nothing,
+    /// A token is in the target that was not there before.
+    Issued(Issued),
+    /// Labels, annotations or owners were written.
+    Rewritten(SecretMeta),
+    /// It does not go as it is.
+    Blocked(Blocked),
+    /// The attempt failed.
+    Failed(Trouble),
+    /// Something is not as it was examined: look again.
+    Changed,
+    /// The resource does not want it any more, or it may not be done any more; somebody else reports.
+    Dropped,
+}
+
+/// A token that was written.
+pub struct Issued {
+    /// The target as it is now.
+    pub target: SecretMeta,
+    /// The token.
+    pub grant: Arc<Grant>,
+    /// It expires later than the one held before.
+    pub later: bool,
+    /// The refresh token of the answer differs and this resource is the one to tell.
+    pub rotated: bool,
+    /// The source as it is now, where a refresh token was written back.
+    pub source: Option<SecretMeta>,
+}
+
+#[allow(clippy::too_many_arguments, reason = "what one walk through the rooms carries along")]
+/// Carries out an exchange, a pending write or a rewrite.
+pub async fn act(
+    ctx: &Context,
+    slot: &Slot,
+    input: &Input,
+    case: &Case<'_>,
+    memory: &mut Memory,
+    decision: &Decision,
+    now: Timestamp,
+) -> Acted {
+    let (Some(region), Source::Found(found)) = (case.region, &case.seen.source) else {
+        return Acted::Nothing;
+    };
+    match decision {
+        Decision::Exchange(why) => exchange(ctx, slot, input, case, memory, region, found, *why, now).await,
+        Decision::WritePending => match memory.pending.clone() {
+            Some(pending) => store(ctx, case, memory, region, found, pending, now).await,
+            None => Acted::Changed,
+        },
+        Decision::Rewrite { .. } => rewrite(ctx, case).await,
+        _ => Acted::Nothing,
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "what one walk through the rooms carries along")]
+async fn exchange(
+    ctx: &Context,
+    slot: &Slot,
+    input: &Input,
+    case: &Case<'_>,
+    memory: &mut Memory,
+    region: &Region,
+    found: &FoundToken,
+    why: Why,
+    now: Timestamp,
+) -> Acted {
+    if case.history.reason(crate::api::ConditionType::Synced) == Some(Reason::Forbidden)
+        && let Err(refused) = may_write(ctx, case).await
+    {
+        return refused;
+    }
+    let issued_before = case.history.last_renewed_at.is_some();
+    let after_last = memory.last_answer.map_or(Timestamp::MIN, |at| at + std::time::Duration::from_nanos(1));
+    let held = case.held(now);
+    let ask = Ask {
+        region,
+        token: &found.token,
+        not_before: if why.needs_new_answer(issued_before) { now.max(after_last) } else { after_last },
+        expires_at: held.as_ref().filter(|h| h.usable).map(|h| h.token.life.expires),
+        hold_on_rotation: case.credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack,
+    };
+    // Waiting for Squadcast holds up no other work.
+    let outcome = slot.released(ctx.exchanges.exchange(ask, || ctx.still_wanted(input))).await;
+    let (grant, own) = match outcome {
+        Outcome::Granted { grant, own } => (grant, own),
+        // An answer that still is to be written back is a token like any other, and the write-back comes first.
+        Outcome::WriteBackPending(grant) => (grant, false),
+        Outcome::Failed(failure) => {
+            memory.last_answer = Some(failure.requested_at);
+            return Acted::Failed(Trouble::from(&failure));
+        }
+        Outcome::NotWanted => return Acted::Dropped,
+    };
+    memory.last_answer = Some(grant.requested_at);
+    if why.is_repair(issued_before) {
+        memory.repaired(now);
+    }
+    let rotates = grant.rotated.is_some();
+    let pending = Pending {
+        fingerprint: found.fingerprint,
+        write_back: rotates && case.credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack,
+        tell_rotation: rotates && own,
+        grant,
+    };
+    memory.pending = Some(pending.clone());
+    store(ctx, case, memory, region, found, pending, now).await
+}
+
+/// Writes a token that was got: first a rotated refresh token into the source, then the target.
+async fn store(
+    ctx: &Context,
+    case: &Case<'_>,
+    memory: &mut Memory,
+    region: &Region,
+    found: &FoundToken,
+    mut pending: Pending,
+    now: Timestamp,
+) -> Acted {
+    let mut source = None;
+    if pending.write_back {
+        match rotation::write_back(ctx, case, found, &pending.grant).await {
+            Ok(WrittenBack { secret, fingerprint }) => {
+                pending.fingerprint = fingerprint;
+                pending.write_back = false;
+                memory.pending = Some(pending.clone());
+                source = Some(secret);
+            }
+            Err(rotation::NotWritten::NewerValue) => {
+                memory.pending = None;
+                return Acted::Changed;
+            }
+            Err(rotation::NotWritten::Refused(refused)) => return refused_write(refused),
+        }
+    }
+    let grant = &pending.grant;
+    let spec = &case.credential.spec;
+    let inputs = Inputs {
+        access_token: grant.access_token.expose(),
+        token_type: &grant.token_type,
+        issued_at: grant.issued_at,
+        expires_at: grant.expires_at,
+        region: &region.name,
+        api_url: &region.api_url,
+    };
+    let data = match render::render(spec.target.template.as_ref(), &inputs) {
+        Ok(data) => data,
+        Err(error) => return Acted::Blocked(render_problem(&error, &spec.target.name)),
+    };
+    let notes = TokenNotes {
+        issued_at: effective_issue(grant),
+        expires_at: grant.expires_at,
+        fingerprint: pending.fingerprint,
+        skew: grant.skew,
+        template_hash: template_hash(&spec.region, &region.api_url, spec.target.template.as_ref()),
+    };
+    let key = case.credential.target();
+    let written = match &case.seen.target {
+        Target::Absent => {
+            let body = secret::create(case.desired(), &data, &notes);
+            api::create(&ctx.client, &key.namespace, &body, false).await
+        }
+        Target::Present { facts, .. } => {
+            let body = secret::patch(case.desired(), facts, &data, &notes);
+            api::patch(&ctx.client, &key.namespace, &key.name, &body, false).await
+        }
+    };
+    match written {
+        Ok(target) => {
+            memory.pending = None;
+            let later = case.held(now).is_none_or(|held| {
+                local(grant, grant.expires_at).is_some_and(|at| at > held.token.life.expires)
+            });
+            Acted::Issued(Issued {
+                target,
+                grant: grant.clone(),
+                later,
+                rotated: pending.tell_rotation,
+                source,
+            })
+        }
+        Err(error) => {
+            let secrets = spellings(Some(&grant.access_token), Some(&found.token));
+            let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
+            refused_write(refusal(&error, &format!("write Secret \"{}\"", spec.target.name), &secrets))
+        }
+    }
+}
+
+/// Squadcast's `issued_at`, or the moment of the answer where that makes no sense.
+fn effective_issue(grant: &Grant) -> i64 {
+    const TEN_YEARS: i64 = 10 * 365 * 86_400;
+    let answered = grant.received_at.as_second().saturating_add(grant.skew);
+    let life = grant.expires_at.saturating_sub(grant.issued_at);
+    if life <= 0 || life > TEN_YEARS { answered } else { grant.issued_at }
+}
+
+async fn rewrite(ctx: &Context, case: &Case<'_>) -> Acted {
+    let Some(facts) = case.seen.target.facts() else {
+        return Acted::Changed;
+    };
+    let key = case.credential.target();
+    let body = secret::patch_metadata(case.desired(), facts);
+    match api::patch(&ctx.client, &key.namespace, &key.name, &body, false).await {
+        Ok(target) => Acted::Rewritten(target),
+        Err(error) => refused_write(refusal(&error, &format!("update Secret \"{}\"", key.name), &[])),
+    }
+}
+
+/// Asks the API server whether the target could be written, before an exchange is spent on it.
+async fn may_write(ctx: &Context, case: &Case<'_>) -> Result<(), Acted> {
+    let key = case.credential.target();
+    let answer = match &case.seen.target {
+        Target::Absent => {
+            let body = serde_json::json!({
+                "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": { "name": &*key.name },
+            });
+            api::create(&ctx.client, &key.namespace, &body, true).await
+        }
+        Target::Present { facts, .. } => {
+            let body = serde_json::json!({
+                "metadata": { "uid": &*facts.uid, "resourceVersion": &*facts.resource_version },
+            });
+            api::patch(&ctx.client, &key.namespace, &key.name, &body, true).await
+        }
+    };
+    answer
+        .map(drop)
+        .map_err(|error| refused_write(refusal(&error, &format!("write Secret \"{}\"", key.name), &[])))
+}
+
+fn refused_write(refusal: Refusal) -> Acted {
+    match refusal {
+        Refusal::Changed => Acted::Changed,
+        Refusal::NamespaceGone => Acted::Dropped,
+        Refusal::Trouble(trouble) => Acted::Failed(trouble),
+    }
+}
+
+/// Deletes former targets once the new one is there.
+pub async fn remove_former_targets(
+    ctx: &Context,
+    namespace: &str,
+    former: &[(Arc<str>, Arc<SecretFacts>)],
+) -> Result<(), Refusal> {
+    for (name, facts) in former.iter().filter(|(_, facts)| !facts.deleting) {
+        let deleted = api::delete(&ctx.client, namespace, name, facts).await;
+        deleted.map_err(|e| refusal(&e, &format!("delete the former Secret \"{name}\""), &[]))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,431 @@
+//! The second room: what to do. A chain of small checks, the first that hits decides, in the order in which a
+//! person would explain them. Pure: no client, no clock, no randomness.
+
+use jiff::Timestamp;
+
+use super::{
+    Credential, Memory, Observation,
+    observe::{FoundToken, Source},
+    ownership::{Claim, claim},
+};
+use crate::{
+    api::{ConditionType, Reason, RefreshTokenRotation, SquadcastCredentialStatus},
+    schedule::{self, Renewal, plus, seconds_between},
+    secret::{Desired, SecretFacts, Token, metadata_is_current, render, template_hash},
+    squadcast::{Fingerprint, Region},
+};
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The resource is being deleted.
+    Nothing,
+    /// `spec.suspend`.
+    Suspended,
+    /// Something stands in the way that no attempt of the operator's removes.
+    Blocked(Blocked),
+    /// Somebody keeps changing the target back; repair it no earlier than this.
+    Contested {
+        /// When to repair.
+        until: Timestamp,
+    },
+    /// The last attempt failed; the next comes then.
+    BackOff {
+        /// When to try again.
+        until: Timestamp,
+    },
+    /// An exchange is due, but the last one was a moment ago.
+    TooSoon {
+        /// When to go on.
+        until: Timestamp,
+    },
+    /// A token that was got earlier, and could not be written then, is to be written.
+    WritePending,
+    /// Get a token and write it.
+    Exchange(Why),
+    /// Labels, annotations or owners are to be written, the data not.
+    Rewrite {
+        /// When the token is to be renewed.
+        renewal: Renewal,
+    },
+    /// All is well until then.
+    Fine {
+        /// When the token is to be renewed.
+        renewal: Renewal,
+    },
+}
+
+/// What stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Of the catalogue.
+    pub reason: Reason,
+    /// For people: what is wrong and what to do.
+    pub message: String,
+    /// Someone must act.
+    pub stalled: bool,
+}
+
+/// Why an exchange is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A new value of the annotation `renew-requested-at`.
+    Requested,
+    /// An attempt failed, and its back-off has ended or what it failed for has changed.
+    Retry,
+    /// The target does not exist.
+    Missing,
+    /// The target tells of no token.
+    NoToken,
+    /// The refresh token from which the target's token was minted had been found rejected.
+    Rejected,
+    /// The target's data was edited or a key removed.
+    Edited,
+    /// The refresh token's value or the region changed.
+    SourceChanged,
+    /// The template changed.
+    TemplateChanged,
+    /// The renewal instant has come.
+    Due,
+}
+
+impl Why {
+    /// An answer that was requested before this moment will not do.
+    pub fn needs_new_answer(self, issued_before: bool) -> bool {
+        match self {
+            Self::Requested | Self::Edited => true,
+            // A target that was never there was not deleted either.
+            Self::Missing => issued_before,
+            _ => false,
+        }
+    }
+
+    /// It repairs what somebody did to the target.
+    pub fn is_repair(self, issued_before: bool) -> bool {
+        matches!(self, Self::Edited) || matches!(self, Self::Missing) && issued_before
+    }
+}
+
+/// All that the decision depends on.
+pub struct Case<'a> {
+    /// The resource.
+    pub credential: &'a Credential,
+    /// The status as the operator last meant it.
+    pub history: &'a SquadcastCredentialStatus,
+    /// Its region, where it is known.
+    pub region: Option<&'a Region>,
+    /// Names of all regions, for the message.
+    pub regions: &'a [&'a str],
+    /// Another resource with the better claim to the target.
+    pub rival: Option<&'a str>,
+    /// What was seen.
+    pub seen: &'a Observation,
+    /// What the process remembers.
+    pub memory: &'a Memory,
+}
+
+/// What the target holds for this resource.
+#[derive(Clone, Debug)]
+pub struct Held<'a> {
+    /// What its annotations tell.
+    pub token: &'a Token,
+    /// It can be used: unexpired, of this region, unedited, and not known to be revoked.
+    pub usable: bool,
+    /// Its refresh token was found rejected.
+    pub rejected: bool,
+}
+
+impl Case<'_> {
+    /// The wish for the target.
+    pub fn desired(&self) -> Desired<'_> {
+        Desired {
+            credential: &self.credential.key.name,
+            credential_uid: &self.credential.uid,
+            target: &self.credential.spec.target,
+        }
+    }
+
+    /// The token that the target holds for this resource, if any.
+    pub fn held(&self, now: Timestamp) -> Option<Held<'_>> {
+        let facts = self.seen.target.facts()?;
+        held(
+            self.credential,
+            self.history,
+            facts,
+            claim(self.credential, &self.seen.target),
+            self.seen.target.edited(),
+            now,
+        )
+    }
+
+    /// Seconds of life left of the token that is held, where one is.
+    pub fn life_left(&self, now: Timestamp) -> Option<i64> {
+        self.held(now).map(|h| if h.usable { seconds_between(now, h.token.life.expires) } else { 0 })
+    }
+
+    /// An attempt has failed for the refresh token that is there now, and is to be tried again.
+    fn failing(&self, fingerprint: Fingerprint) -> Option<Timestamp> {
+        let next = self.history.next_attempt_at?;
+        let same = self.history.last_attempt_fingerprint.as_deref() == Some(fingerprint.to_string().as_str());
+        let of_exchange = self.history.reason(ConditionType::Synced) != Some(Reason::RolloutRestartFailed);
+        (self.history.failure_count() > 0 && same && of_exchange).then_some(next)
+    }
+
+    /// The spec is not the one that the status speaks of.
+    pub fn spec_changed(&self) -> bool {
+        self.history.observed_generation != Some(self.credential.generation)
+    }
+}
+
+/// See [`Case::held`]; `claim` and `edited` tell whose the Secret is and whether its data is as written.
+pub fn held<'a>(
+    credential: &Credential,
+    history: &SquadcastCredentialStatus,
+    facts: &'a SecretFacts,
+    claim: Claim,
+    edited: bool,
+    now: Timestamp,
+) -> Option<Held<'a>> {
+    let own = match claim {
+        Claim::Write { held } => held,
+        // An immutable Secret of this resource's still holds its token.
+        Claim::Refused(Reason::TargetImmutable, _) | Claim::Wait(_) => {
+            facts.controller.as_ref().is_some_and(|c| c.uid == credential.uid)
+                || facts.credential.as_deref() == Some(&*credential.key.name)
+        }
+        _ => false,
+    };
+    let token = facts.token.as_ref().filter(|_| own)?;
+    let rejected = history.expires_at == Some(token.life.expires)
+        && history
+            .condition(ConditionType::Ready)
+            .is_some_and(|ready| !ready.is_true() && ready.reason() == Some(Reason::RefreshTokenRejected));
+    let usable = now < token.life.expires && token.region() == credential.spec.region && !edited && !rejected;
+    Some(Held { token, usable, rejected })
+}
+
+/// The decision.
+pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
+    let credential = case.credential;
+    if credential.deleting {
+        return Decision::Nothing;
+    }
+    if credential.spec.suspend {
+        return Decision::Suspended;
+    }
+    let (region, found) = match (known_region(case), usable_source(case)) {
+        (Ok(region), Ok(found)) => (region, found),
+        (Err(blocked), _) | (_, Err(blocked)) => return Decision::Blocked(blocked),
+    };
+    if let Err(blocked) =
+        unclaimed(case).and_then(|()| writable_source(case, found)).and_then(|()| template(case, region))
+    {
+        return Decision::Blocked(blocked);
+    }
+    let creates = match claim(credential, &case.seen.target) {
+        Claim::Refused(reason, message) => {
+            return Decision::Blocked(Blocked { reason, message, stalled: reason != Reason::TargetNotFound });
+        }
+        Claim::Wait(message) => {
+            return Decision::Blocked(Blocked { reason: Reason::TargetNotOwned, message, stalled: false });
+        }
+        Claim::Create => true,
+        Claim::Write { .. } => false,
+    };
+
+    let requested = credential.renew_request.is_some()
+        && credential.renew_request.as_deref() != case.history.last_handled_renew_request.as_deref();
+    let pending = case.memory.pending.as_ref().is_some_and(|p| p.good_for(found.fingerprint, now));
+    let why = if requested {
+        Some(Why::Requested)
+    } else if let Some(next) = case.failing(found.fingerprint) {
+        if now < next && !case.spec_changed() {
+            return Decision::BackOff { until: next };
+        }
+        Some(Why::Retry)
+    } else {
+        None
+    };
+    if pending && !requested {
+        return Decision::WritePending;
+    }
+    let need = match why {
+        Some(why) => Err(why),
+        None => need(case, region, found, creates, now),
+    };
+    match need {
+        Err(why) => exchange(case, why, now),
+        Ok((facts, renewal)) if metadata_is_current(case.desired(), facts) => Decision::Fine { renewal },
+        Ok((_, renewal)) => Decision::Rewrite { renewal },
+    }
+}
+
+/// The exchange, or when it may come.
+fn exchange(case: &Case<'_>, why: Why, now: Timestamp) -> Decision {
+    let issued_before = case.history.last_renewed_at.is_some();
+    if why.is_repair(issued_before)
+        && let Some(until) = schedule::next_repair(&case.memory.repairs, now)
+    {
+        return Decision::Contested { until };
+    }
+    let earliest = case.history.last_renewed_at.map(|at| plus(at, schedule::BETWEEN_EXCHANGES));
+    match earliest {
+        // A clock that was set back must not hold up more than those seconds.
+        Some(until) if now < until && seconds_between(now, until) <= schedule::BETWEEN_EXCHANGES => {
+            Decision::TooSoon { until }
+        }
+        _ => Decision::Exchange(why),
+    }
+}
+
+/// Whether the target needs a new token: why it does, or its facts and when it will.
+fn need<'a>(
+    case: &'a Case<'_>,
+    region: &Region,
+    found: &FoundToken,
+    creates: bool,
+    now: Timestamp,
+) -> Result<(&'a SecretFacts, Renewal), Why> {
+    let Some(facts) = case.seen.target.facts().filter(|_| !creates) else {
+        return Err(Why::Missing);
+    };
+    let held = case.held(now).ok_or(Why::NoToken)?;
+    if held.rejected {
+        return Err(Why::Rejected);
+    }
+    if case.seen.target.edited() {
+        return Err(Why::Edited);
+    }
+    if held.token.fingerprint != found.fingerprint {
+        return Err(Why::SourceChanged);
+    }
+    let spec = &case.credential.spec;
+    if *held.token.template_hash
+        != template_hash(&spec.region, &region.api_url, spec.target.template.as_ref())
+    {
+        return Err(Why::TemplateChanged);
+    }
+    let renewal = renewal(case, &held);
+    if renewal.at <= now { Err(Why::Due) } else { Ok((facts, renewal)) }
+}
+
+/// When the token that is held is to be renewed: as the status says while that speaks of the same token and
+/// the same spec, else by the token's own life.
+pub fn renewal(case: &Case<'_>, held: &Held<'_>) -> Renewal {
+    let history = case.history;
+    let life = held.token.life;
+    let computed = schedule::renewal(life, case.credential.renewal_policy(), held.token.fingerprint);
+    let same_token = history.expires_at == Some(life.expires) && history.issued_at == Some(life.issued);
+    match (history.renew_at, history.last_renewed_at) {
+        (Some(at), _) if same_token && !case.spec_changed() => Renewal { at, ..computed },
+        // It was renewed at or after that instant and got this very life: the server repeats itself.
+        (_, Some(renewed)) if same_token && computed.at <= renewed => {
+            Renewal { at: schedule::half_of_the_rest(renewed, life.expires), ..computed }
+        }
+        _ => computed,
+    }
+}
+
+fn stalled(reason: Reason, message: String) -> Blocked {
+    Blocked { reason, message, stalled: true }
+}
+
+fn waiting(reason: Reason, message: String) -> Blocked {
+    Blocked { reason, message, stalled: false }
+}
+
+fn known_region<'a>(case: &'a Case<'_>) -> Result<&'a Region, Blocked> {
+    case.region.ok_or_else(|| {
+        stalled(
+            Reason::UnknownRegion,
+            format!(
+                "region \"{}\" is not known to this operator, which knows {}: correct spec.region, or start the operator with --region {}=<auth URL>",
+                case.credential.spec.region,
+                case.regions.join(", "),
+                case.credential.spec.region,
+            ),
+        )
+    })
+}
+
+fn usable_source<'a>(case: &'a Case<'_>) -> Result<&'a FoundToken, Blocked> {
+    let reference = &case.credential.spec.refresh_token_secret_ref;
+    let (name, key) = (&reference.name, &reference.key);
+    match &case.seen.source {
+        Source::Found(found) => Ok(found),
+        Source::Missing | Source::Unread => Err(waiting(
+            Reason::RefreshTokenSecretNotFound,
+            format!(
+                "Secret \"{name}\" does not exist: create it with the refresh token from Squadcast's web application under the key \"{key}\", or correct spec.refreshTokenSecretRef.name"
+            ),
+        )),
+        Source::NotAllowed(_) => Err(waiting(
+            Reason::RefreshTokenNotAllowed,
+            format!(
+                "Secret \"{name}\" does not exist or may not be read as a refresh token: this operator reads only Secrets with the label credentials.squadcast.com/refresh-token: \"true\""
+            ),
+        )),
+        Source::KeyMissing(keys, _) => Err(waiting(
+            Reason::RefreshTokenKeyNotFound,
+            format!(
+                "Secret \"{name}\" has no key \"{key}\" ({}): add it with the refresh token from Squadcast's web application, or correct spec.refreshTokenSecretRef.key",
+                if keys.is_empty() {
+                    "it is empty".to_owned()
+                } else {
+                    let shown: Vec<_> = keys.iter().take(5).map(String::as_str).collect();
+                    format!("it has {}{}", shown.join(", "), if keys.len() > 5 { ", …" } else { "" })
+                }
+            ),
+        )),
+        Source::Invalid(error, _) => Err(waiting(
+            Reason::RefreshTokenInvalid,
+            format!(
+                "the value under \"{key}\" in Secret \"{name}\" {error}: store the refresh token as Squadcast's web application shows it"
+            ),
+        )),
+    }
+}
+
+fn unclaimed(case: &Case<'_>) -> Result<(), Blocked> {
+    match case.rival {
+        None => Ok(()),
+        Some(rival) => Err(stalled(
+            Reason::TargetClaimed,
+            format!(
+                "Secret \"{}\" is already kept by SquadcastCredential \"{rival}\": choose another target.name, or delete one of the two",
+                case.credential.spec.target.name
+            ),
+        )),
+    }
+}
+
+fn writable_source(case: &Case<'_>, found: &FoundToken) -> Result<(), Blocked> {
+    if case.credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack && found.immutable {
+        return Err(stalled(
+            Reason::WriteFailed,
+            format!(
+                "Secret \"{}\" is immutable, so a new refresh token could not be written back: replace it by one that is not immutable, or set spec.refreshTokenRotation to Ignore",
+                case.credential.spec.refresh_token_secret_ref.name
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn template(case: &Case<'_>, region: &Region) -> Result<(), Blocked> {
+    render::check_in(case.credential.spec.target.template.as_ref(), &region.name, &region.api_url)
+        .map_err(|e| render_problem(&e, &case.credential.spec.target.name))
+}
+
+/// A template's mistake, as a resource tells it.
+pub fn render_problem(error: &render::RenderError, target: &str) -> Blocked {
+    match error {
+        render::RenderError::Invalid { .. } => {
+            stalled(Reason::TemplateInvalid, format!("spec.target.template: {error}"))
+        }
+        render::RenderError::TooLarge { .. } => stalled(
+            Reason::TargetTooLarge,
+            format!("Secret \"{target}\" would be too large: {error}; shorten spec.target.template"),
+        ),
+    }
+}

@@ -1,0 +1,130 @@
+//! What a reconcile starts from: one resource and what the watches have told of the Secrets that it names.
+
+use std::{fmt, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{SquadcastCredential, SquadcastCredentialSpec, SquadcastCredentialStatus, names},
+    schedule::RenewalPolicy,
+    secret::SecretFacts,
+};
+
+/// Namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+impl Key {
+    /// A key of two texts.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A resource as the watch told it, without what the operator does not need.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credential {
+    /// Namespace and name.
+    pub key: Key,
+    /// Uid.
+    pub uid: Box<str>,
+    /// Resource version, the precondition of the status patch.
+    pub resource_version: Box<str>,
+    /// Counts changes of the spec.
+    pub generation: i64,
+    /// When it was created: the older of two that name one target wins.
+    pub created: Timestamp,
+    /// It has a deletion timestamp.
+    pub deleting: bool,
+    /// Value of the annotation `renew-requested-at`.
+    pub renew_request: Option<Box<str>>,
+    /// The spec.
+    pub spec: SquadcastCredentialSpec,
+    /// The status in the cluster.
+    pub status: SquadcastCredentialStatus,
+}
+
+impl Credential {
+    /// How its token is to be renewed.
+    pub fn renewal_policy(&self) -> RenewalPolicy {
+        match (self.spec.renew_before, self.spec.renew_before_percentage) {
+            (Some(before), _) => RenewalPolicy::Before(before.as_secs()),
+            (None, Some(left)) => RenewalPolicy::Percentage(left),
+            (None, None) => RenewalPolicy::TwoThirds,
+        }
+    }
+
+    /// Key of the Secret that holds the refresh token. Today in the resource's own namespace; nothing beyond
+    /// this method and [`Self::target`] relies on that.
+    pub fn source(&self) -> Key {
+        Key {
+            namespace: self.key.namespace.clone(),
+            name: self.spec.refresh_token_secret_ref.name.as_str().into(),
+        }
+    }
+
+    /// Key of the Secret to write.
+    pub fn target(&self) -> Key {
+        Key { namespace: self.key.namespace.clone(), name: self.spec.target.name.as_str().into() }
+    }
+}
+
+impl From<SquadcastCredential> for Credential {
+    fn from(object: SquadcastCredential) -> Self {
+        let metadata = object.metadata;
+        Self {
+            key: Key::new(
+                metadata.namespace.as_deref().unwrap_or_default(),
+                metadata.name.as_deref().unwrap_or_default(),
+            ),
+            uid: metadata.uid.unwrap_or_default().into(),
+            resource_version: metadata.resource_version.unwrap_or_default().into(),
+            generation: metadata.generation.unwrap_or_default(),
+            created: metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+            deleting: metadata.deletion_timestamp.is_some(),
+            renew_request: metadata
+                .annotations
+                .and_then(|mut a| a.remove(names::ANNOTATION_RENEW))
+                .map(Into::into),
+            spec: object.spec,
+            status: object.status.unwrap_or_default(),
+        }
+    }
+}
+
+/// What the watches have told of a Secret.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known {
+    /// There is none of this name.
+    Absent,
+    /// There is one, but nobody needed its facts until now.
+    Present,
+    /// There is one.
+    Facts(Arc<SecretFacts>),
+}
+
+/// Everything that a reconcile is given.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The resource.
+    pub credential: Arc<Credential>,
+    /// The Secret that holds the refresh token.
+    pub source: Known,
+    /// The Secret to write.
+    pub target: Known,
+    /// Another resource that holds, or has the better claim to, the same target.
+    pub rival: Option<Arc<str>>,
+    /// Secrets of other names that this resource controls: former targets.
+    pub former_targets: Vec<(Arc<str>, Arc<SecretFacts>)>,
+}

@@ -1,0 +1,60 @@
+//! What the process remembers of a resource between reconciles, and may forget at a restart.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::{
+    api::SquadcastCredentialStatus,
+    schedule::{plus, seconds_between},
+    squadcast::{Fingerprint, Grant},
+};
+
+/// Memory of one resource.
+#[derive(Clone, Default)]
+pub struct Memory {
+    /// A token that was got and is not in the target yet.
+    pub pending: Option<Pending>,
+    /// When the target was repaired within the last hour, oldest first.
+    pub repairs: Vec<Timestamp>,
+    /// When the answer that this resource used last was requested: it never uses that one again.
+    pub last_answer: Option<Timestamp>,
+    /// The status that could not be written.
+    pub unwritten: Option<Box<SquadcastCredentialStatus>>,
+    /// How many times in a row the API server could not be asked at all.
+    pub unreachable: u32,
+}
+
+/// A token that waits to be written.
+#[derive(Clone)]
+pub struct Pending {
+    /// The token.
+    pub grant: Arc<Grant>,
+    /// Of region and refresh token: the one sent until a rotated one is written back, then that.
+    pub fingerprint: Fingerprint,
+    /// The refresh token of the answer is still to be written back.
+    pub write_back: bool,
+    /// The answer's refresh token differs, and this resource is the one to tell of it.
+    pub tell_rotation: bool,
+}
+
+impl Pending {
+    /// It was minted for this refresh token and is still good for a while.
+    pub fn good_for(&self, fingerprint: Fingerprint, now: Timestamp) -> bool {
+        let expires = local(&self.grant, self.grant.expires_at);
+        self.fingerprint == fingerprint && expires.is_some_and(|at| seconds_between(now, at) > 5)
+    }
+}
+
+impl Memory {
+    /// Notes a repair and forgets those of more than an hour ago.
+    pub fn repaired(&mut self, now: Timestamp) {
+        self.repairs.retain(|at| plus(*at, 3600) > now);
+        self.repairs.push(now);
+    }
+}
+
+/// An instant of Squadcast's clock by ours.
+pub fn local(grant: &Grant, second: i64) -> Option<Timestamp> {
+    Timestamp::from_second(second.checked_sub(grant.skew)?).ok()
+}

@@ -1,0 +1,117 @@
+//! Whose Secret the target is, and what may be done with it. Pure.
+
+use super::{Credential, observe::Target};
+use crate::api::{CreationPolicy, Reason};
+
+/// What a resource may do with its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// There is none: create it.
+    Create,
+    /// It may be written. `held`: what it tells of a token counts, since it is this resource's.
+    Write {
+        /// It is this resource's already, not only allowed.
+        held: bool,
+    },
+    /// It will go by itself; wait for that.
+    Wait(String),
+    /// It may not be written.
+    Refused(Reason, String),
+}
+
+/// Judges the target by its owners, labels and annotations.
+pub fn claim(credential: &Credential, target: &Target) -> Claim {
+    let name = &*credential.key.name;
+    let secret = &credential.spec.target.name;
+    let merge = credential.spec.target.creation_policy == CreationPolicy::Merge;
+    let Target::Present { facts, content } = target else {
+        return if merge {
+            Claim::Refused(
+                Reason::TargetNotFound,
+                format!(
+                    "Secret \"{secret}\" does not exist, and creationPolicy Merge never creates it: create it with the annotation credentials.squadcast.com/allow-write-by: \"{name}\", or use creationPolicy Owner"
+                ),
+            )
+        } else {
+            Claim::Create
+        };
+    };
+    let controlled = facts.controller.as_ref().is_some_and(|c| c.uid == credential.uid);
+    let labelled =
+        facts.controller.is_none() && facts.managed_by_us && facts.credential.as_deref() == Some(name);
+    let own = controlled || labelled;
+    if facts.deleting {
+        return Claim::Wait(format!(
+            "Secret \"{secret}\" is being deleted: the operator writes it again once it is gone; if it stays, look at its finalizers"
+        ));
+    }
+    let other_controller = facts.controller.as_ref().filter(|_| !controlled);
+    if let Some(former) = other_controller
+        && former.credential.as_deref() == Some(name)
+    {
+        return Claim::Wait(format!(
+            "Secret \"{secret}\" still belongs to a former SquadcastCredential of this name: garbage collection removes it, then the operator creates it anew"
+        ));
+    }
+    let allowed = other_controller.is_none() && facts.allow_write_by.as_deref() == Some(name);
+    if !own && !allowed {
+        let whose = other_controller.map_or_else(String::new, |c| format!(", controlled by {}", c.described));
+        return if merge {
+            Claim::Refused(
+                Reason::MergeNotAllowed,
+                match other_controller {
+                    Some(_) => format!(
+                        "Secret \"{secret}\" exists{whose}, so the operator does not merge into it: choose a Secret without a controller, or another target.name"
+                    ),
+                    None => format!(
+                        "Secret \"{secret}\" does not allow this resource to write into it: annotate it with credentials.squadcast.com/allow-write-by: \"{name}\""
+                    ),
+                },
+            )
+        } else {
+            Claim::Refused(
+                Reason::TargetNotOwned,
+                match other_controller {
+                    Some(_) => format!(
+                        "Secret \"{secret}\" exists and is not this resource's{whose}: choose another target.name, or remove that Secret"
+                    ),
+                    None => format!(
+                        "Secret \"{secret}\" exists and is not this resource's: choose another target.name, delete that Secret, or hand it over with the annotation credentials.squadcast.com/allow-write-by: \"{name}\""
+                    ),
+                },
+            )
+        };
+    }
+    if content.as_ref().is_some_and(|c| c.immutable) {
+        return Claim::Refused(
+            Reason::TargetImmutable,
+            format!(
+                "Secret \"{secret}\" is immutable, so no token can be written into it: delete it and the operator creates it anew, or choose another target.name"
+            ),
+        );
+    }
+    if merge && !own {
+        let foreign = content.as_ref().and_then(|c| {
+            wanted_keys(credential)
+                .into_iter()
+                .find(|k| c.keys.contains(*k) && !facts.managed.data.contains(*k))
+        });
+        if let Some(key) = foreign {
+            return Claim::Refused(
+                Reason::MergeNotAllowed,
+                format!(
+                    "Secret \"{secret}\" already holds the key \"{key}\", which somebody else wrote: remove that key, or write others with target.template"
+                ),
+            );
+        }
+    }
+    Claim::Write { held: own || facts.written_by_us() }
+}
+
+/// The keys that the resource wants in its target.
+fn wanted_keys(credential: &Credential) -> Vec<&str> {
+    match &credential.spec.target.template {
+        Some(template) => template.keys().map(String::as_str).collect(),
+        None => vec!["access_token", "token_type", "issued_at", "expires_at"],
+    }
+}

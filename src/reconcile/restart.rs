@@ -1,0 +1,106 @@
+//! `rolloutRestartTargets`: restarts workloads once for each change of the Secret's data after the first issue.
+//! The workload's own annotation names the data for which it was last restarted, so that a repetition after a
+//! crash changes nothing.
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    Case, Context,
+    trouble::{Refusal, refusal},
+};
+use crate::{
+    api::{ConditionType, Reason, RolloutRestartTarget, names},
+    secret::SecretFacts,
+};
+
+/// How it stands with the restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restarts {
+    /// Nothing to restart, or nothing has changed.
+    NotDue,
+    /// The first data that these workloads see: noted, nothing restarted.
+    FirstIssue,
+    /// These were restarted.
+    Done(Vec<String>),
+    /// Some failed before; the next try comes then.
+    Waiting(Timestamp),
+    /// Some failed now.
+    Failed(String),
+}
+
+/// Whether restarts are due for the target as it is now. Pure.
+pub fn due(case: &Case<'_>, facts: &SecretFacts, now: Timestamp) -> Restarts {
+    let Some(token) =
+        facts.token.as_ref().filter(|_| !case.credential.spec.rollout_restart_targets.is_empty())
+    else {
+        return Restarts::NotDue;
+    };
+    let history = case.history;
+    match history.restarted_data_hash.as_deref() {
+        None => Restarts::FirstIssue,
+        Some(hash) if hash == &*token.data_hash => Restarts::NotDue,
+        Some(_) => {
+            let failing = history.reason(ConditionType::Synced) == Some(Reason::RolloutRestartFailed)
+                && history.observed_generation == Some(case.credential.generation);
+            match history.next_attempt_at.filter(|at| failing && now < *at) {
+                Some(until) => Restarts::Waiting(until),
+                None => Restarts::Done(Vec::new()),
+            }
+        }
+    }
+}
+
+/// Restarts what is due; one workload that fails holds up no other.
+pub async fn restart(ctx: &Context, case: &Case<'_>, facts: &SecretFacts, now: Timestamp) -> Restarts {
+    let due = due(case, facts, now);
+    let (Restarts::Done(_), Some(token)) = (&due, &facts.token) else {
+        return due;
+    };
+    let mut done = Vec::new();
+    let mut failed = Vec::new();
+    for target in &case.credential.spec.rollout_restart_targets {
+        let described = format!("{} \"{}\"", target.kind.as_str(), target.name);
+        match patch(ctx, &case.credential.key.namespace, target, &token.data_hash).await {
+            Ok(()) => done.push(described),
+            Err(error) => failed.push(why(&error, &described)),
+        }
+    }
+    if failed.is_empty() { Restarts::Done(done) } else { Restarts::Failed(failed.join("; ")) }
+}
+
+async fn patch(
+    ctx: &Context,
+    namespace: &str,
+    target: &RolloutRestartTarget,
+    hash: &str,
+) -> Result<(), kube::Error> {
+    let path = format!(
+        "/apis/apps/v1/namespaces/{namespace}/{}/{}?fieldManager={}",
+        target.kind.plural(),
+        target.name,
+        names::FIELD_MANAGER
+    );
+    let body = json!({ "spec": { "template": { "metadata": { "annotations": { names::ANNOTATION_RESTARTED: hash } } } } });
+    let request = http::Request::patch(path)
+        .header(ACCEPT, "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+        .header(CONTENT_TYPE, "application/merge-patch+json")
+        .body(serde_json::to_vec(&body).map_err(kube::Error::SerdeError)?)
+        .map_err(kube::Error::HttpError)?;
+    ctx.client.request::<Value>(request).await.map(drop)
+}
+
+fn why(error: &kube::Error, described: &str) -> String {
+    let doing = format!("restart {described}");
+    match refusal(error, &doing, &[]) {
+        Refusal::Trouble(trouble) if trouble.reason == Reason::Forbidden => {
+            format!("{}; with the Helm chart, set rbac.rolloutRestarts=true", trouble.message)
+        }
+        Refusal::Trouble(trouble) => trouble.message,
+        Refusal::Changed => format!(
+            "could not {doing}: it does not exist; create it, or take it from spec.rolloutRestartTargets"
+        ),
+        Refusal::NamespaceGone => format!("could not {doing}: its namespace is being deleted"),
+    }
+}

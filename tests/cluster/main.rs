@@ -1,0 +1,10 @@
+//! The built binary against a real etcd, kube-apiserver and kube-controller-manager, and an HTTPS stand-in for
+//! Squadcast. One module a behaviour; each test has a namespace, a stand-in and an operator of its own.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod life;
+
+/// The binary under test.
+const OPERATOR: &str = env!("CARGO_BIN_EXE_squadcast-operator");
