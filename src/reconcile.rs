@@ -41,7 +41,7 @@ use crate::{
     api::{ConditionType, Reason},
     controller::Learned,
     schedule::{self, plus},
-    secret::SecretFacts,
+    secret::{SecretFacts, metadata_is_current},
     slots::Slot,
     squadcast::{Exchanges, Regions},
 };
@@ -168,11 +168,25 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             _ => {}
         }
         note_writes(&mut learned, credential, &acted);
+        if matches!(acted, Acted::Failed(_)) || matches!(decision, Decision::BackOff { .. }) {
+            tidy(ctx, &case, now, &mut learned).await;
+        }
         let restarts = afterwards(ctx, input, &case, &decision, &mut acted, &learned).await;
         let report = report(&case, &decision, &acted, &restarts, ctx.now());
         return conclude(ctx, input, memory, learned, report).await;
     }
     Done { memory, learned, wake: None, outcome: "dropped" }
+}
+
+/// While no exchange succeeds, labels, annotations and owners are still kept as the resource wants them. Whether
+/// that works out is not told: what stands in the way is told already.
+async fn tidy(ctx: &Context, case: &Case<'_>, now: Timestamp, learned: &mut Learned) {
+    let held = case.held(now).is_some();
+    let current = case.seen.target.facts().is_none_or(|facts| metadata_is_current(case.desired(), facts));
+    if held && !current && case.rival.is_none() {
+        let acted = act::rewrite(ctx, case).await;
+        note_writes(learned, case.credential, &acted);
+    }
 }
 
 /// What follows a target that is as it should be: former targets go, workloads restart.
@@ -232,7 +246,7 @@ async fn conclude(
     let mut wake = report.wake;
     if report.status == credential.status {
         memory.unwritten = None;
-    } else {
+    } else if (ctx.may_act)() {
         match status::write(&ctx.client, credential, &report.status).await {
             Ok(resource_version) => {
                 memory.unwritten = None;

@@ -138,7 +138,6 @@ impl Controller {
             let pause = self.until_next(now);
             let slots = self.slots.clone();
             tokio::select! {
-                biased;
                 () = &mut stop => break,
                 changed = leads.changed() => {
                     if changed.is_err() { break; }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     Case, Context, Input, Memory, Pending,
     decide::{Blocked, Decision, Why, render_problem},
-    memory::local,
+    memory::{Duty, local},
     observe::{FoundToken, Source, Target},
     rotation::{self, WrittenBack},
     trouble::{Refusal, Trouble, refusal, spellings},
@@ -127,7 +127,8 @@ async fn exchange(
     let rotates = grant.rotated.is_some();
     let pending = Pending {
         fingerprint: found.fingerprint,
-        write_back: rotates && case.credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack,
+        duty: (rotates && case.credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack)
+            .then(|| Arc::new(Duty::new(ctx.exchanges.clone(), found.fingerprint))),
         tell_rotation: rotates && own,
         grant,
     };
@@ -146,11 +147,14 @@ async fn store(
     now: Timestamp,
 ) -> Acted {
     let mut source = None;
-    if pending.write_back {
+    if !(ctx.may_act)() {
+        return Acted::Dropped;
+    }
+    if pending.duty.is_some() {
         match rotation::write_back(ctx, case, found, &pending.grant).await {
             Ok(WrittenBack { secret, fingerprint }) => {
                 pending.fingerprint = fingerprint;
-                pending.write_back = false;
+                pending.duty = None;
                 memory.pending = Some(pending.clone());
                 source = Some(secret);
             }
@@ -223,10 +227,14 @@ fn effective_issue(grant: &Grant) -> i64 {
     if life <= 0 || life > TEN_YEARS { answered } else { grant.issued_at }
 }
 
-async fn rewrite(ctx: &Context, case: &Case<'_>) -> Acted {
+/// Writes labels, annotations and owners.
+pub async fn rewrite(ctx: &Context, case: &Case<'_>) -> Acted {
     let Some(facts) = case.seen.target.facts() else {
         return Acted::Changed;
     };
+    if !(ctx.may_act)() {
+        return Acted::Dropped;
+    }
     let key = case.credential.target();
     let body = secret::patch_metadata(case.desired(), facts);
     match api::patch(&ctx.client, &key.namespace, &key.name, &body, false).await {

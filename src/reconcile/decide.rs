@@ -163,6 +163,12 @@ impl Case<'_> {
         self.held(now).map(|h| if h.usable { seconds_between(now, h.token.life.expires) } else { 0 })
     }
 
+    /// An exchange is asked for by a new value of the annotation.
+    pub fn requested(&self) -> bool {
+        let request = self.credential.renew_request.as_deref();
+        request.is_some() && request != self.history.last_handled_renew_request.as_deref()
+    }
+
     /// An attempt has failed for the refresh token that is there now, and is to be tried again.
     fn failing(&self, fingerprint: Fingerprint) -> Option<Timestamp> {
         let next = self.history.next_attempt_at?;
@@ -233,20 +239,26 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
         Claim::Write { .. } => false,
     };
 
-    let requested = credential.renew_request.is_some()
-        && credential.renew_request.as_deref() != case.history.last_handled_renew_request.as_deref();
-    let pending = case.memory.pending.as_ref().is_some_and(|p| p.good_for(found.fingerprint, now));
+    let requested = case.requested();
+    let pending = case.memory.pending.as_ref().filter(|p| p.good_for(found.fingerprint, now));
     let why = if requested {
         Some(Why::Requested)
     } else if let Some(next) = case.failing(found.fingerprint) {
         if now < next && !case.spec_changed() {
             return Decision::BackOff { until: next };
         }
-        Some(Why::Retry)
+        // Where only a write failed, what the target needs now tells what to do; it may have been written after
+        // all, and the answer been lost.
+        let only_written = matches!(
+            case.history.reason(ConditionType::Synced),
+            Some(Reason::WriteFailed | Reason::Forbidden)
+        );
+        (!only_written).then_some(Why::Retry)
     } else {
         None
     };
-    if pending && !requested {
+    // A refresh token that is still to be written back comes before anything else.
+    if pending.is_some_and(|p| p.duty.is_some() || !requested) {
         return Decision::WritePending;
     }
     let need = match why {

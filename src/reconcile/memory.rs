@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     api::SquadcastCredentialStatus,
     schedule::{plus, seconds_between},
-    squadcast::{Fingerprint, Grant},
+    squadcast::{Exchanges, Fingerprint, Grant},
 };
 
 /// Memory of one resource.
@@ -33,9 +33,29 @@ pub struct Pending {
     /// Of region and refresh token: the one sent until a rotated one is written back, then that.
     pub fingerprint: Fingerprint,
     /// The refresh token of the answer is still to be written back.
-    pub write_back: bool,
+    pub duty: Option<Arc<Duty>>,
     /// The answer's refresh token differs, and this resource is the one to tell of it.
     pub tell_rotation: bool,
+}
+
+/// The duty to write a refresh token back. Until it is dropped, done or void, nothing more is sent with the one
+/// that was replaced.
+pub struct Duty {
+    exchanges: Exchanges,
+    sent: Fingerprint,
+}
+
+impl Duty {
+    /// The duty that comes with the answer to the refresh token that was sent.
+    pub fn new(exchanges: Exchanges, sent: Fingerprint) -> Self {
+        Self { exchanges, sent }
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        self.exchanges.written_back(self.sent);
+    }
 }
 
 impl Pending {

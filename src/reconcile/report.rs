@@ -184,6 +184,9 @@ pub fn report(
     {
         events.push(Note { warning: true, reason: reason.as_str(), text: message.clone() });
     }
+    if decision == &Decision::WritePending && issued.is_some() && case.requested() {
+        wake = Some(now);
+    }
     if usable && let Some(held) = &token_held {
         let expires = held.token.life.expires;
         wake = Some(wake.map_or(expires, |at| at.min(expires)));
@@ -247,7 +250,9 @@ impl Failed<'_> {
     /// Counts the failure, sets the next attempt, and says how it stands.
     fn count(&self, next: &mut SquadcastCredentialStatus, fingerprint: Option<Fingerprint>) -> Verdict {
         let history = self.case.history;
-        let text = fingerprint.map(|f| f.to_string());
+        // Where the source could not be read, the attempt was made with the refresh token of the one before.
+        let text =
+            fingerprint.map_or_else(|| history.last_attempt_fingerprint.clone(), |f| Some(f.to_string()));
         let same = history.last_attempt_fingerprint == text;
         let before = if same { history.failure_count() } else { 0 };
         let reason = self.trouble.reason;

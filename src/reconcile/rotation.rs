@@ -43,10 +43,7 @@ pub async fn write_back(
     let reference = &case.credential.spec.refresh_token_secret_ref;
     let key = case.credential.source();
     let region = &case.credential.spec.region;
-    let done = |secret| {
-        ctx.exchanges.written_back(found.fingerprint);
-        Ok(WrittenBack { secret, fingerprint: new.fingerprint(region) })
-    };
+    let done = |secret| Ok(WrittenBack { secret, fingerprint: new.fingerprint(region) });
     let path = format!("/data/{}", reference.key);
     let body = json!([
         { "op": "test", "path": path, "value": BASE64.encode(found.raw.as_slice()) },
@@ -69,16 +66,10 @@ pub async fn write_back(
                     match secret.value(&reference.key).and_then(|v| RefreshToken::parse(v).ok()) {
                         Some(value) if value == *new => done(secret.into_meta()),
                         Some(value) if value == found.token => Err(NotWritten::Refused(refused)),
-                        _ => {
-                            ctx.exchanges.written_back(found.fingerprint);
-                            Err(NotWritten::NewerValue)
-                        }
+                        _ => Err(NotWritten::NewerValue),
                     }
                 }
-                Ok(None) => {
-                    ctx.exchanges.written_back(found.fingerprint);
-                    Err(NotWritten::NewerValue)
-                }
+                Ok(None) => Err(NotWritten::NewerValue),
                 Err(_) => Err(NotWritten::Refused(refused)),
             }
         }

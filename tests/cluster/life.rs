@@ -2,7 +2,12 @@
 
 use crate::{
     OPERATOR,
-    support::{audit::Request, eventually::{DEADLINE, eventually}, squadcast::Reply, world::World},
+    support::{
+        audit::Request,
+        eventually::{DEADLINE, eventually},
+        squadcast::Reply,
+        world::World,
+    },
 };
 
 /// Requests that are no watch and not about a Lease.
