@@ -156,10 +156,11 @@ impl Exchanges {
                 }
                 Step::Lead => {
                     let lead = Lead { inner: self.0.clone(), token: query.token, landed: false };
-                    if let Some(outcome) = lead.fly(&gate, &ask, &still_wanted).await {
-                        return outcome;
+                    match lead.fly(&gate, &ask, &still_wanted).await {
+                        Flight::Sent => own = true,
+                        Flight::Stopped => {}
+                        Flight::Ended(outcome) => return outcome,
                     }
-                    own = true;
                 }
             }
         }
@@ -173,6 +174,16 @@ impl Exchanges {
     }
 }
 
+/// How far an exchange has come with the one who leads it.
+enum Flight {
+    /// The request is under way; its answer will be on the board.
+    Sent,
+    /// A write-back has begun in between, which is to be waited for; nothing was sent.
+    Stopped,
+    /// Nothing was sent, and nothing will be.
+    Ended(Outcome),
+}
+
 /// Whoever makes an exchange. Lets others do so when it is dropped before there is an answer.
 struct Lead {
     inner: Arc<Inner>,
@@ -181,21 +192,22 @@ struct Lead {
 }
 
 impl Lead {
-    /// Waits for the limits and sends the request; `None` when there is, or will be, something on the board.
-    async fn fly(self, gate: &Arc<Gate>, ask: &Ask<'_>, still_wanted: impl Fn() -> bool) -> Option<Outcome> {
+    /// Waits for the limits and sends the request.
+    async fn fly(self, gate: &Arc<Gate>, ask: &Ask<'_>, still_wanted: impl Fn() -> bool) -> Flight {
         let place = gate.join(ask.expires_at);
         self.inner.board().seat(self.token, place.ticket());
         let mut pass = match place.pass().await {
             Ok(pass) => pass,
-            Err(left) => return Some(Outcome::Failed(self.held_back(ask.region, left))),
+            Err(left) => return Flight::Ended(Outcome::Failed(self.held_back(ask.region, left))),
         };
         if !still_wanted() {
-            return Some(Outcome::NotWanted);
+            return Flight::Ended(Outcome::NotWanted);
         }
-        let number = self.inner.board().send(self.token)?;
+        let number = self.inner.board().send(self.token);
+        let Some(number) = number else { return Flight::Stopped };
         pass.make();
         tokio::spawn(self.land(number, pass, gate.clone(), ask.region.clone(), ask.token.clone()));
-        None
+        Flight::Sent
     }
 
     /// Makes the request and puts the answer on the board.

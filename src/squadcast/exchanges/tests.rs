@@ -217,6 +217,17 @@ async fn those_who_ask_meanwhile_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_of_those_who_share_made_the_request() {
+    let world = World::new(None, Rate { per_second: 10.0, in_flight: 1 }, []);
+    let all = [A, A, EARLIER].map(|who| world.ask_if(who, || true));
+    let outcomes = futures::future::join_all(all).await;
+    let own = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Granted { own: true, .. }));
+    assert_eq!((own.count(), world.sent().len()), (1, 1));
+    let later = world.ask_if(EARLIER, || true).await;
+    assert!(matches!(later, Outcome::Granted { own: false, .. }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn other_tokens_and_regions_do_not_share() {
     let world = World::open([]);
     assert_eq!(world.ask(A).await, "access 1");
