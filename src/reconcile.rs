@@ -13,6 +13,8 @@ mod report;
 mod restart;
 mod rotation;
 mod status;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use std::sync::Arc;
