@@ -171,9 +171,11 @@ impl Index {
         if let Some(seen) = self.relisted_credentials.get_mut(&watch) {
             seen.insert(key.clone());
         }
+        let news = !self.undecodable.contains(key);
         let wake = self.delete_credential(key);
         self.listed_credentials.insert(key.clone(), watch);
-        self.undecodable.insert(key.clone()).then_some(wake)
+        self.undecodable.insert(key.clone());
+        news.then_some(wake)
     }
 
     /// How many objects could not be read.
@@ -502,3 +504,6 @@ fn version(text: &str) -> u64 {
 fn controlled_by_credential(facts: &SecretFacts) -> bool {
     facts.controller.as_ref().is_some_and(|c| c.credential.is_some())
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,3 +209,6 @@ fn drop_nulls(metadata: &mut Map<String, Value>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Who is woken by what, and who is not.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Index, Learned};
+use crate::{
+    api::{SquadcastCredential, names},
+    reconcile::{Credential, Key, Known},
+    secret::{SecretFacts, SecretMeta},
+};
+
+fn credential(name: &str, source: &str, target: &str, version: u64) -> Credential {
+    serde_json::from_value::<SquadcastCredential>(json!({
+        "apiVersion": names::API_VERSION,
+        "kind": names::KIND,
+        "metadata": {
+            "name": name, "namespace": "ns", "uid": format!("uid-{name}"), "generation": 1,
+            "resourceVersion": version.to_string(), "creationTimestamp": "2024-01-01T00:00:00Z",
+        },
+        "spec": { "refreshTokenSecretRef": { "name": source }, "target": { "name": target } },
+    }))
+    .unwrap()
+    .into()
+}
+
+fn secret(name: &str, version: u64, extra: &Value) -> SecretMeta {
+    let mut metadata = json!({
+        "name": name, "namespace": "ns", "uid": format!("uid-{name}"), "resourceVersion": version.to_string(),
+    });
+    metadata.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+}
+
+fn plain(name: &str, version: u64) -> SecretMeta {
+    secret(name, version, &json!({}))
+}
+
+fn owned(name: &str, version: u64, by: &str) -> SecretMeta {
+    let owner = json!([{
+        "apiVersion": names::API_VERSION, "kind": names::KIND, "name": by, "uid": format!("uid-{by}"),
+        "controller": true,
+    }]);
+    secret(name, version, &json!({ "ownerReferences": owner }))
+}
+
+fn key(name: &str) -> Key {
+    Key::new("ns", name)
+}
+
+fn facts(secret: SecretMeta) -> Option<Arc<SecretFacts>> {
+    Some(Arc::new(secret.facts))
+}
+
+/// An index with resource `a` (source `sa`, target `ta`), already reconciled.
+fn settled() -> Index {
+    let mut index = Index::new(false);
+    index.apply_secret(0, plain("sa", 1));
+    assert_eq!(index.apply_credential(0, credential("a", "sa", "ta", 2)), [key("a")]);
+    let input = index.input(&key("a")).unwrap();
+    let learned = Learned {
+        secrets: vec![(key("sa"), facts(plain("sa", 1))), (key("ta"), facts(owned("ta", 3, "a")))],
+        status: None,
+    };
+    assert!(!index.finish(&key("a"), &input, learned));
+    index
+}
+
+#[test]
+fn the_echo_of_its_own_write_wakes_nobody() {
+    let mut index = settled();
+    assert!(index.apply_secret(0, owned("ta", 3, "a")).is_empty());
+    assert!(index.apply_secret(0, plain("sa", 1)).is_empty());
+    assert!(index.apply_credential(0, credential("a", "sa", "ta", 9)).is_empty(), "its status");
+}
+
+#[test]
+fn a_change_wakes_those_who_name_the_secret_and_no_others() {
+    let mut index = settled();
+    index.apply_credential(0, credential("b", "sb", "tb", 2));
+    index.apply_credential(0, credential("c", "sa", "tc", 2));
+    let mut woken = index.apply_secret(0, plain("sa", 5));
+    woken.sort();
+    assert_eq!(woken, [key("a"), key("c")]);
+    assert_eq!(index.apply_secret(0, owned("ta", 6, "a")), [key("a")]);
+    assert_eq!(index.delete_secret(0, &key("ta"), "7"), [key("a")]);
+    assert!(index.apply_secret(0, plain("foreign", 5)).is_empty());
+}
+
+#[test]
+fn of_foreign_secrets_only_the_existence_is_known() {
+    let mut index = Index::new(false);
+    index.apply_secret(0, plain("foreign", 1));
+    index.apply_credential(0, credential("a", "sa", "foreign", 2));
+    let input = index.input(&key("a")).unwrap();
+    assert_eq!(input.target, Known::Present);
+    assert_eq!(input.source, Known::Absent);
+    index.delete_secret(0, &key("foreign"), "3");
+    assert_eq!(index.input(&key("a")).unwrap().target, Known::Absent);
+}
+
+#[test]
+fn a_list_that_does_not_show_it_deletes_it() {
+    let mut index = settled();
+    index.relist_secrets(0);
+    index.apply_secret(0, plain("sa", 1));
+    assert_eq!(index.secrets_listed(0, None), [key("a")], "its target is gone");
+    assert_eq!(index.input(&key("a")).unwrap().target, Known::Absent);
+    index.apply_credential(0, credential("b", "sb", "tb", 2));
+    index.relist_credentials(0);
+    index.apply_credential(0, credential("b", "sb", "tb", 2));
+    index.credentials_listed(0);
+    assert_eq!(index.keys(), [key("b")]);
+}
+
+#[test]
+fn another_namespace_s_list_deletes_nothing_here() {
+    let mut index = settled();
+    index.apply_secret(0, owned("ta", 3, "a"));
+    index.relist_secrets(1);
+    assert!(index.secrets_listed(1, Some("elsewhere")).is_empty());
+    assert!(matches!(index.input(&key("a")).unwrap().target, Known::Facts(_)));
+}
+
+#[test]
+fn what_changed_under_a_reconcile_calls_for_another() {
+    let mut index = settled();
+    index.apply_secret(0, plain("sa", 4));
+    let input = index.input(&key("a")).unwrap();
+    index.apply_secret(0, plain("sa", 5));
+    let learned = Learned { secrets: vec![(key("sa"), facts(plain("sa", 4)))], status: None };
+    assert!(index.finish(&key("a"), &input, learned));
+}
+
+#[test]
+fn a_secret_deleted_while_it_was_read_does_not_come_back() {
+    let mut index = settled();
+    index.apply_secret(0, owned("ta", 3, "a"));
+    let input = index.input(&key("a")).unwrap();
+    index.delete_secret(0, &key("ta"), "8");
+    let learned = Learned { secrets: vec![(key("ta"), facts(owned("ta", 7, "a")))], status: None };
+    assert!(index.finish(&key("a"), &input, learned));
+    assert_eq!(index.input(&key("a")).unwrap().target, Known::Absent);
+}
+
+#[test]
+fn the_holder_keeps_its_target_and_the_other_hears_when_it_goes() {
+    let mut index = settled();
+    let mut woken = index.apply_credential(0, credential("Z", "sz", "ta", 2));
+    woken.sort();
+    assert_eq!(woken, [key("Z")], "the holder is not disturbed");
+    assert_eq!(index.input(&key("Z")).unwrap().rival.as_deref(), Some("a"));
+    assert_eq!(index.input(&key("a")).unwrap().rival, None);
+    let input = index.input(&key("Z")).unwrap();
+    index.finish(&key("Z"), &input, Learned::default());
+    assert_eq!(index.delete_credential(&key("a")), [key("Z")]);
+    assert_eq!(index.input(&key("Z")).unwrap().rival, None);
+}
+
+#[test]
+fn of_two_without_a_holder_the_smaller_name_of_one_age_wins() {
+    let mut index = Index::new(false);
+    index.apply_credential(0, credential("b", "sb", "t", 2));
+    index.apply_credential(0, credential("a", "sa", "t", 2));
+    assert_eq!(index.input(&key("b")).unwrap().rival.as_deref(), Some("a"));
+    assert_eq!(index.input(&key("a")).unwrap().rival, None);
+}
+
+#[test]
+fn former_targets_are_those_that_it_still_controls() {
+    let mut index = settled();
+    index.apply_secret(0, owned("old", 2, "a"));
+    index.apply_secret(0, owned("ta", 3, "a"));
+    let former = index.input(&key("a")).unwrap().former_targets;
+    assert_eq!(former.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["old"]);
+}
+
+#[test]
+fn an_undecodable_object_is_counted_and_stops_only_itself() {
+    let mut index = settled();
+    assert!(index.undecodable(0, &key("bad")).is_some());
+    assert!(index.undecodable(0, &key("bad")).is_none(), "no news");
+    assert_eq!(index.undecodable_count(), 1);
+    assert_eq!(index.keys(), [key("a")]);
+    index.delete_credential(&key("bad"));
+    assert_eq!(index.undecodable_count(), 0);
+}
+
+#[test]
+fn an_exchange_is_still_wanted_until_the_resource_changes() {
+    let mut index = settled();
+    let input = index.input(&key("a")).unwrap();
+    assert!(index.still_wanted(&input));
+    let mut changed = credential("a", "sa", "ta", 9);
+    changed.generation = 2;
+    index.apply_credential(0, changed);
+    assert!(!index.still_wanted(&input));
+    index.delete_credential(&key("a"));
+    assert!(!index.still_wanted(&input));
+}
