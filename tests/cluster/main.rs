@@ -4,7 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod failures;
 mod life;
+mod steps;
 
 /// The binary under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_squadcast-operator");
