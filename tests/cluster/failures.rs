@@ -2,6 +2,8 @@
 //! means for `Ready`. The next attempt is read from the status, where it is an exact number of seconds after the
 //! failure; nothing here waits for a long pause to end.
 
+use std::io::{Read, Write};
+
 use futures::future::join_all;
 use serde_json::json;
 
@@ -26,8 +28,6 @@ const REJECTIONS: [(u16, &str); 6] = [
     (403, "RefreshTokenRejected"),
     (402, "PaymentRequired"),
 ];
-
-const FINE: &str = "Ready=True TokenValid, Synced=True Synced";
 
 fn all_false(reason: &str) -> String {
     format!("Ready=False {reason}, Synced=False {reason}")
@@ -411,18 +411,32 @@ async fn an_answer_without_a_usable_token_is_invalid() {
     }
 }
 
+/// The address of a server that speaks plain HTTP where TLS is expected.
+fn plain_http() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    address
+}
+
 #[tokio::test]
 async fn a_fault_of_the_connection_is_transient() {
     let world = World::new("connection").await;
-    let standins = [Tls::Expired, Tls::WrongHost, Tls::UnknownCa, Tls::Off].map(Squadcast::start_with);
+    let standins = [Tls::Expired, Tls::WrongHost, Tls::UnknownCa].map(Squadcast::start_with);
     let bundle: String = standins.iter().map(Squadcast::ca_pem).collect();
     std::fs::write(world.squadcast.ca_file(), world.squadcast.ca_pem() + &bundle).unwrap();
-    let names = ["expired", "host", "authority", "plain"];
+    let names = ["expired", "host", "authority"];
     let mut flags: Vec<_> = names
         .iter()
         .zip(&standins)
-        .map(|(name, standin)| format!("--region={name}={}", standin.url().replace("http:", "https:")))
+        .map(|(name, standin)| format!("--region={name}={}", standin.url()))
         .collect();
+    flags.push(format!("--region=plain=https://{}", plain_http()));
     flags.extend(["--region=refused=https://127.0.0.1:1".into(), "--exchange-timeout=3s".into()]);
     let stage = Stage::with(world, &flags).await;
     let cases = [

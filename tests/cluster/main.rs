@@ -6,7 +6,9 @@ mod support;
 
 mod failures;
 mod life;
+mod obstacles;
 mod steps;
+mod target;
 
 /// The binary under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_squadcast-operator");

@@ -1,0 +1,235 @@
+//! What the API server refuses: quotas, admission, rights, a namespace that goes. A token that was minted is kept
+//! and written later; where the right is lacking, nothing more is minted.
+
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use crate::{
+    OPERATOR,
+    steps::{Stage, conditions, failures, message, source, target, wait_of},
+    support::{DEADLINE, Gate, Reply, eventually, world::World},
+};
+
+const WORDS: &str = "the security team forbids this Secret today";
+
+/// Refuses every write of a Secret whose name ends in `-target`, with words of its own.
+fn forbid(world: &World) {
+    let name = &world.namespace;
+    world.kubectl_apply(&format!(
+        r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{ name: {name} }}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    namespaceSelector: {{ matchLabels: {{ kubernetes.io/metadata.name: {name} }} }}
+    resourceRules:
+      - {{ apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [secrets] }}
+  validations:
+    - expression: "!object.metadata.name.endsWith('-target')"
+      message: "{WORDS}"
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{ name: {name} }}
+spec: {{ policyName: {name}, validationActions: [Deny] }}
+"#
+    ));
+}
+
+/// Waits until a Secret of this name may, or may not, be created.
+async fn wait_probe(world: &World, allowed: bool) {
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let secret = serde_json::from_value(json!({ "metadata": { "name": "probe-target" } })).unwrap();
+    eventually("the API server to have noticed", DEADLINE, async || {
+        world.secrets().create(&params, &secret).await.is_ok() == allowed
+    })
+    .await;
+}
+
+fn kubectl(world: &World, args: &[&str]) {
+    let output = world.plane.kubectl(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+async fn permit(world: &World) {
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+        kubectl(world, &["delete", kind, &world.namespace]);
+    }
+    wait_probe(world, true).await;
+}
+
+#[tokio::test]
+async fn a_token_whose_write_was_refused_is_written_later_and_not_minted_again() {
+    let stage = Stage::new("write-refused").await;
+    stage.resource("held", Reply::token()).await;
+    stage.settled("held").await;
+    forbid(&stage);
+    wait_probe(&stage, false).await;
+    stage.resource("new", Reply::token()).await;
+    stage.ask("held").await;
+    for (name, ready, exchanges) in
+        [("new", "Ready=False WriteFailed", 1), ("held", "Ready=True TokenValid", 2)]
+    {
+        let wanted = format!("{ready}, Synced=False WriteFailed");
+        let first = stage.wait_conditions(name, &wanted).await;
+        let said = message(&first, "Synced");
+        assert!(said.contains(WORDS) && said.contains(&target(name)), "{said}");
+        let again = stage.wait_status(name, "more failures", |r| failures(r) >= 2).await;
+        assert_eq!(conditions(&again), wanted);
+        assert!((8..=12).contains(&wait_of(&again)) || failures(&again) > 2, "{again}");
+        assert_eq!(stage.exchanges(name), exchanges, "{name}");
+    }
+    permit(&stage).await;
+    for (name, exchanges) in [("new", 1), ("held", 2)] {
+        stage.settled(name).await;
+        assert_eq!(stage.exchanges(name), exchanges, "{name}: nothing more was minted");
+        let minted = stage.squadcast.minted(&format!("rt-{name}")).pop().unwrap();
+        assert_eq!(stage.written(name).await, (minted.access_token, true), "{name}");
+    }
+    assert!(!stage.operator.log().contains("at-canary-"));
+}
+
+#[tokio::test]
+async fn a_quota_is_no_lack_of_rights() {
+    let stage = Stage::new("quota").await;
+    let full = "status: { hard: { count/secrets: '1' }, used: { count/secrets: '1' } }";
+    let quota = format!(
+        "{{ apiVersion: v1, kind: ResourceQuota, metadata: {{ name: full }}, spec: {{ hard: {{ count/secrets: '1' }} }} }}"
+    );
+    stage.source("one", Reply::token()).await;
+    stage.kubectl_apply(&quota);
+    // As the quota controller would.
+    let namespace = stage.namespace.clone();
+    let patch = format!("{{ {full} }}");
+    kubectl(
+        &stage,
+        &[
+            "patch",
+            "resourcequota",
+            "full",
+            "-n",
+            &namespace,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &patch,
+        ],
+    );
+    wait_probe(&stage, false).await;
+    stage.credential("one", &source("one"), &target("one")).await;
+    let resource = stage.wait_conditions("one", "Ready=False WriteFailed, Synced=False WriteFailed").await;
+    let said = message(&resource, "Synced");
+    assert!(said.contains("quota"), "{said}");
+    kubectl(&stage, &["delete", "resourcequota", "full", "-n", &namespace]);
+    stage.settled("one").await;
+    assert_eq!(stage.exchanges("one"), 1);
+}
+
+/// Gives a user these verbs on Secrets, and all else that the operator needs.
+fn grant(world: &World, user: &str, verbs: &str) {
+    world.kubectl_apply(&format!(
+        r#"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{ name: operator }}
+rules:
+  - {{ apiGroups: [""], resources: [secrets], verbs: [{verbs}] }}
+  - {{ apiGroups: [credentials.squadcast.com], resources: [squadcastcredentials], verbs: [get, list, watch] }}
+  - {{ apiGroups: [credentials.squadcast.com], resources: [squadcastcredentials/status], verbs: [patch] }}
+  - {{ apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch] }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{ name: operator }}
+roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: operator }}
+subjects: [{{ apiGroup: rbac.authorization.k8s.io, kind: User, name: {user} }}]
+"#
+    ));
+}
+
+const FORBIDDEN: &str = "Ready=False Forbidden, Synced=False Forbidden";
+
+#[tokio::test]
+async fn without_the_right_to_write_one_exchange_is_spent_and_the_right_is_asked_for_before_another() {
+    let world = World::new("forbidden").await;
+    let user = format!("limited-{}", world.namespace);
+    grant(&world, &user, "get, list, watch");
+    world.refresh_token("source", "rt").await;
+    let operator = world.launch_as(OPERATOR, &user, &[]).start();
+    operator.wait_ready().await;
+    world.credential("one", "source", "target").await;
+    let resource = world.wait_for("one", "Synced", "False", "Forbidden").await;
+    assert_eq!(conditions(&resource), FORBIDDEN);
+    let said = message(&resource, "Synced");
+    assert!(said.contains(&user) && said.contains("secrets") && said.contains("create"), "{said}");
+    assert_eq!(world.squadcast.count("rt"), 1);
+
+    // Another process, which has not got that token: it asks for the right first.
+    operator.kill();
+    operator.wait_exit(DEADLINE).await;
+    let operator = world.launch_as(OPERATOR, &user, &[]).start();
+    operator.wait_ready().await;
+    let count = failures(&resource);
+    eventually("further failures", DEADLINE, async || {
+        let resource = world.get("one").await.ok_or("no resource")?;
+        if failures(&resource) > count { Ok(resource) } else { Err(resource["status"].to_string()) }
+    })
+    .await;
+    assert_eq!(conditions(&world.get("one").await.unwrap()), FORBIDDEN);
+    assert_eq!(world.squadcast.count("rt"), 1);
+
+    grant(&world, &user, "get, list, watch, create, patch, delete");
+    world.wait_ready("one").await;
+    assert_eq!(world.squadcast.count("rt"), 2);
+}
+
+#[tokio::test]
+async fn without_the_right_to_read_nothing_is_asked_of_squadcast() {
+    let world = World::new("unreadable").await;
+    let user = format!("limited-{}", world.namespace);
+    grant(&world, &user, "list, watch");
+    world.refresh_token("source", "rt").await;
+    let operator = world.launch_as(OPERATOR, &user, &[]).start();
+    operator.wait_ready().await;
+    world.credential("one", "source", "target").await;
+    let resource = world.wait_for("one", "Synced", "False", "Forbidden").await;
+    assert_eq!(conditions(&resource), FORBIDDEN);
+    let said = message(&resource, "Synced");
+    assert!(said.contains("\"source\"") && said.contains("get"), "{said}");
+    assert_eq!(world.squadcast.count("rt"), 0);
+    grant(&world, &user, "get, list, watch, create, patch, delete");
+    world.wait_ready("one").await;
+    assert_eq!(world.squadcast.count("rt"), 1);
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_deleted_ends_work_without_a_word() {
+    let stage = Stage::new("namespace-gone").await;
+    let gate = Gate::new();
+    stage.resource("one", Reply::token().hold(&gate)).await;
+    let finalizers = |list: serde_json::Value| json!({ "metadata": { "finalizers": list } });
+    stage.patch("one", finalizers(json!(["test.example/hold"]))).await;
+    stage.squadcast.wait_for_count("rt-one", 1, DEADLINE).await;
+    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(stage.client.clone());
+    namespaces.delete(&stage.namespace, &DeleteParams::default()).await.unwrap();
+    eventually("the resource to be told to go", DEADLINE, async || {
+        stage.get("one").await.is_some_and(|r| !r["metadata"]["deletionTimestamp"].is_null())
+    })
+    .await;
+    gate.release();
+    stage.wait_outcome("dropped", 1.0).await;
+    let left = stage.get("one").await.unwrap();
+    assert_eq!(left["status"], json!({ "observedGeneration": -1 }));
+    assert_eq!(stage.event_reasons("one").await, Vec::<String>::new());
+    assert_eq!((stage.exchanges("one"), stage.outcomes("failed")), (1, 0.0));
+    let empty = Patch::Merge(finalizers(json!(null)));
+    stage.credentials().patch("one", &PatchParams::default(), &empty).await.unwrap();
+    eventually("the namespace to go", DEADLINE, async || {
+        namespaces.get_opt(&stage.namespace).await.unwrap().is_none()
+    })
+    .await;
+    assert_eq!(stage.exchanges("one"), 1);
+    assert!(stage.operator.exit_code().is_none());
+}
