@@ -185,7 +185,7 @@ impl Draft<'_> {
             (Acted::Failed(trouble), _) => self.failed(trouble, held),
             (_, Decision::Contested { until }) => {
                 self.wake = Some(*until);
-                self.status.next_attempt_at = Some(*until);
+                self.status.next_attempt_at = Some(whole_seconds(*until));
                 Verdict::Not { reason: Reason::TargetContested, message: contested(self.case), stalled: None }
             }
             (_, Decision::Suspended) => Verdict::Not {
