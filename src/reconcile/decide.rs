@@ -194,10 +194,13 @@ pub fn held<'a>(
 ) -> Option<Held<'a>> {
     let own = match claim {
         Claim::Write { held } => *held,
-        // An immutable Secret of this resource's still holds its token.
-        Claim::Refused(Reason::TargetImmutable, _) | Claim::Wait(_) => {
+        // What may not be written any more still holds the token that was written while it could be.
+        Claim::Refused(Reason::TargetImmutable | Reason::MergeNotAllowed, _) | Claim::Wait(_) => {
             facts.controller.as_ref().is_some_and(|c| c.uid == credential.uid)
                 || facts.credential.as_deref() == Some(&*credential.key.name)
+                || facts.controller.is_none()
+                    && facts.written_by_us()
+                    && facts.allow_write_by.as_deref() == Some(&*credential.key.name)
         }
         _ => false,
     };
