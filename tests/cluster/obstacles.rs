@@ -94,15 +94,12 @@ async fn a_token_whose_write_was_refused_is_written_later_and_not_minted_again()
 #[tokio::test]
 async fn a_quota_is_no_lack_of_rights() {
     let stage = Stage::new("quota").await;
-    let full = "status: { hard: { count/secrets: '1' }, used: { count/secrets: '1' } }";
-    let quota = format!(
-        "{{ apiVersion: v1, kind: ResourceQuota, metadata: {{ name: full }}, spec: {{ hard: {{ count/secrets: '1' }} }} }}"
-    );
+    let full = r#"{"status": {"hard": {"count/secrets": "1"}, "used": {"count/secrets": "1"}}}"#;
+    let quota = "{ apiVersion: v1, kind: ResourceQuota, metadata: { name: full }, spec: { hard: { count/secrets: '1' } } }";
     stage.source("one", Reply::token()).await;
-    stage.kubectl_apply(&quota);
+    stage.kubectl_apply(quota);
     // As the quota controller would.
     let namespace = stage.namespace.clone();
-    let patch = format!("{{ {full} }}");
     kubectl(
         &stage,
         &[
@@ -114,7 +111,7 @@ async fn a_quota_is_no_lack_of_rights() {
             "--subresource=status",
             "--type=merge",
             "-p",
-            &patch,
+            full,
         ],
     );
     wait_probe(&stage, false).await;

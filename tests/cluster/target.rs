@@ -634,6 +634,18 @@ async fn an_immutable_target_is_told_and_written_anew_once_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_merged_token_counts_while_its_secret_cannot_be_written() {
+    let stage = Stage::new("immutable-merge").await;
+    stage.foreign("one", json!({ ALLOW: "one" })).await;
+    stage.resource_with("one", json!({ "creationPolicy": "Merge" })).await;
+    stage.settled("one").await;
+    stage.edit(&target("one"), json!({ "immutable": true })).await;
+    let held = "Ready=True TokenValid, Synced=False TargetImmutable, Stalled=True TargetImmutable";
+    stage.wait_conditions("one", held).await;
+    assert_eq!(stage.exchanges("one"), 1);
+}
+
+#[tokio::test]
 async fn a_suspended_resource_neither_exchanges_nor_writes_and_goes_on_when_resumed() {
     let stage = Stage::new("suspend").await;
     stage.resource("one", Reply::token()).await;
