@@ -7,6 +7,9 @@ mod support;
 mod failures;
 mod life;
 mod obstacles;
+mod restart;
+mod rotation;
+mod sharing;
 mod steps;
 mod target;
 

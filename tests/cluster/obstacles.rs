@@ -12,8 +12,8 @@ use crate::{
 
 const WORDS: &str = "the security team forbids this Secret today";
 
-/// Refuses every write of a Secret whose name ends in `-target`, with words of its own.
-fn forbid(world: &World) {
+/// Refuses every write of a Secret whose name ends so, with words of its own.
+pub fn forbid(world: &World, suffix: &str) {
     let name = &world.namespace;
     world.kubectl_apply(&format!(
         r#"
@@ -27,7 +27,7 @@ spec:
     resourceRules:
       - {{ apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [secrets] }}
   validations:
-    - expression: "!object.metadata.name.endsWith('-target')"
+    - expression: "!object.metadata.name.endsWith('{suffix}')"
       message: "{WORDS}"
 ---
 apiVersion: admissionregistration.k8s.io/v1
@@ -38,10 +38,10 @@ spec: {{ policyName: {name}, validationActions: [Deny] }}
     ));
 }
 
-/// Waits until a Secret of this name may, or may not, be created.
-async fn wait_probe(world: &World, allowed: bool) {
+/// Waits until a Secret whose name ends so may, or may not, be created.
+pub async fn wait_probe(world: &World, suffix: &str, allowed: bool) {
     let params = PostParams { dry_run: true, ..PostParams::default() };
-    let secret = serde_json::from_value(json!({ "metadata": { "name": "probe-target" } })).unwrap();
+    let secret = serde_json::from_value(json!({ "metadata": { "name": format!("probe{suffix}") } })).unwrap();
     eventually("the API server to have noticed", DEADLINE, async || {
         world.secrets().create(&params, &secret).await.is_ok() == allowed
     })
@@ -53,11 +53,11 @@ fn kubectl(world: &World, args: &[&str]) {
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-async fn permit(world: &World) {
+pub async fn permit(world: &World, suffix: &str) {
     for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
         kubectl(world, &["delete", kind, &world.namespace]);
     }
-    wait_probe(world, true).await;
+    wait_probe(world, suffix, true).await;
 }
 
 #[tokio::test]
@@ -65,8 +65,8 @@ async fn a_token_whose_write_was_refused_is_written_later_and_not_minted_again()
     let stage = Stage::new("write-refused").await;
     stage.resource("held", Reply::token()).await;
     stage.settled("held").await;
-    forbid(&stage);
-    wait_probe(&stage, false).await;
+    forbid(&stage, "-target");
+    wait_probe(&stage, "-target", false).await;
     stage.resource("new", Reply::token()).await;
     stage.ask("held").await;
     for (name, ready, exchanges) in
@@ -81,7 +81,7 @@ async fn a_token_whose_write_was_refused_is_written_later_and_not_minted_again()
         assert!((8..=12).contains(&wait_of(&again)) || failures(&again) > 2, "{again}");
         assert_eq!(stage.exchanges(name), exchanges, "{name}");
     }
-    permit(&stage).await;
+    permit(&stage, "-target").await;
     for (name, exchanges) in [("new", 1), ("held", 2)] {
         stage.settled(name).await;
         assert_eq!(stage.exchanges(name), exchanges, "{name}: nothing more was minted");
@@ -114,7 +114,7 @@ async fn a_quota_is_no_lack_of_rights() {
             full,
         ],
     );
-    wait_probe(&stage, false).await;
+    wait_probe(&stage, "-target", false).await;
     stage.credential("one", &source("one"), &target("one")).await;
     let resource = stage.wait_conditions("one", "Ready=False WriteFailed, Synced=False WriteFailed").await;
     let said = message(&resource, "Synced");
@@ -125,7 +125,7 @@ async fn a_quota_is_no_lack_of_rights() {
 }
 
 /// Gives a user these verbs on Secrets, and all else that the operator needs.
-fn grant(world: &World, user: &str, verbs: &str) {
+pub fn grant(world: &World, user: &str, verbs: &str) {
     world.kubectl_apply(&format!(
         r#"
 apiVersion: rbac.authorization.k8s.io/v1

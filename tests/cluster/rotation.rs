@@ -1,0 +1,178 @@
+//! An answer with another refresh token than the one sent: told under `Ignore`, saved under `WriteBack`.
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::{
+    obstacles::{forbid, permit, wait_probe},
+    steps::{Stage, conditions, message, source, spec, target},
+    support::{DEADLINE, Gate, Reply, Script, eventually},
+};
+
+const COUNTER: &str = "squadcast_refresh_token_rotations_total{region=\"test\"}";
+
+/// The spec of a resource that reads the source of `of`, with `WriteBack`.
+fn write_back(name: &str, of: &str) -> Value {
+    let mut spec = spec(name, json!({}));
+    spec["refreshTokenSecretRef"]["name"] = source(of).into();
+    spec["refreshTokenRotation"] = "WriteBack".into();
+    spec
+}
+
+/// A token together with this new refresh token, which the stand-in knows from now on.
+fn rotates(stage: &Stage, to: &str) -> Reply {
+    stage.squadcast.accept(to);
+    Reply::token().refresh_token(to)
+}
+
+impl Stage {
+    async fn stored(&self, name: &str) -> String {
+        self.secret_data(&source(name)).await.remove("refresh_token").unwrap_or_default()
+    }
+
+    async fn rotations_told(&self, name: &str) -> usize {
+        self.event_reasons(name).await.iter().filter(|reason| *reason == "RefreshTokenRotated").count()
+    }
+}
+
+#[tokio::test]
+async fn ignore_tells_once_for_an_exchange_and_leaves_the_source_alone() {
+    let stage = Stage::new("rotation-ignore").await;
+    let names = ["one", "two", "three"];
+    stage.source("one", rotates(&stage, "rt-next")).await;
+    for name in names {
+        let mut spec = spec(name, json!({}));
+        spec["refreshTokenSecretRef"]["name"] = source("one").into();
+        stage.apply(name, spec).await;
+    }
+    join_all(names.map(async |name| stage.settled(name).await)).await;
+    assert_eq!(stage.operator.metric(COUNTER), Some(1.0));
+    let told = async || {
+        let each = join_all(names.map(async |name| stage.rotations_told(name).await)).await;
+        each.iter().sum::<usize>() == 1
+    };
+    eventually("one event for one exchange", DEADLINE, told).await;
+    stage.attempt("one").await;
+    assert_eq!(stage.operator.metric(COUNTER), Some(2.0));
+    assert_eq!(stage.stored("one").await, "rt-one");
+    assert_eq!((stage.exchanges("one"), stage.squadcast.count("rt-next")), (2, 0));
+}
+
+#[tokio::test]
+async fn write_back_saves_the_new_value_first_and_wakes_nobody() {
+    let mut stage = Stage::new("write-back").await;
+    let reply = rotates(&stage, "rt-next");
+    stage.squadcast.script("rt-one", reply);
+    stage.put_secret(&source("one"), &[("refresh_token", " rt-one\n"), ("other", "kept")]).await;
+    stage.apply("one", write_back("one", "one")).await;
+    stage.settled("one").await;
+    let kept = stage.secret_data(&source("one")).await;
+    assert_eq!((kept["refresh_token"].as_str(), kept["other"].as_str()), ("rt-next", "kept"));
+    let requests = stage.requests_of(&stage.operator);
+    let writes: Vec<_> = requests.iter().filter(|r| r.resource == "secrets" && r.is_write()).collect();
+    let what: Vec<_> = writes.iter().map(|r| (r.verb.as_str(), r.code)).collect();
+    assert_eq!(what, [("patch", Some(200)), ("create", Some(201))], "the source first, then the target");
+    assert_eq!(writes[0].name, source("one"));
+    stage.flush().await;
+    stage.restart(async |_| ()).await;
+    stage.flush().await;
+    assert_eq!((stage.exchanges("one"), stage.squadcast.count("rt-next")), (1, 0));
+    assert_eq!(stage.rotations_told("one").await, 1);
+    // The next one is made with the new value.
+    stage.attempt("one").await;
+    assert_eq!((stage.exchanges("one"), stage.squadcast.count("rt-next")), (1, 1));
+    assert!(stage.written("one").await.1);
+}
+
+#[tokio::test]
+async fn a_users_newer_value_wins_over_the_one_to_write_back() {
+    let stage = Stage::new("write-back-newer").await;
+    let gate = Gate::new();
+    stage.source("one", rotates(&stage, "rt-next").hold(&gate)).await;
+    stage.apply("one", write_back("one", "one")).await;
+    stage.squadcast.wait_for_count("rt-one", 1, DEADLINE).await;
+    stage.refresh_token(&source("one"), "rt-user").await;
+    gate.release();
+    stage.settled("one").await;
+    assert_eq!(stage.stored("one").await, "rt-user");
+    assert_eq!(stage.squadcast.minted_as(&stage.written("one").await.0).unwrap().refresh_token, "rt-user");
+    assert_eq!((stage.exchanges("one"), stage.squadcast.count("rt-next")), (1, 0));
+}
+
+#[tokio::test]
+async fn resources_of_one_source_go_on_with_the_new_value_without_chasing() {
+    let stage = Stage::new("write-back-shared").await;
+    let names = ["one", "two", "three", "four"];
+    // Every exchange rotates.
+    let last = rotates(&stage, "rt-third");
+    stage.squadcast.script("rt-second", last);
+    stage.source("one", Reply::token().refresh_token("rt-second")).await;
+    for name in names {
+        stage.apply(name, write_back(name, "one")).await;
+    }
+    join_all(names.map(async |name| stage.settled(name).await)).await;
+    stage.flush().await;
+    assert_eq!(stage.stored("one").await, "rt-second");
+    assert_eq!((stage.exchanges("one"), stage.squadcast.count("rt-second")), (1, 0));
+    stage.attempt("two").await;
+    join_all(names.map(async |name| stage.settled(name).await)).await;
+    stage.flush().await;
+    assert_eq!(stage.stored("one").await, "rt-third");
+    assert!(stage.squadcast.count("rt-second") <= 2, "{}", stage.squadcast.count("rt-second"));
+    assert_eq!((stage.exchanges("one"), stage.squadcast.count("rt-third")), (1, 0));
+    for name in names {
+        assert!(stage.written(name).await.1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn until_it_is_written_back_nothing_more_is_exchanged() {
+    let stage = Stage::new("write-back-refused").await;
+    stage.source("one", rotates(&stage, "rt-next")).await;
+    forbid(&stage, "-source");
+    wait_probe(&stage, "-source", false).await;
+    stage.apply("one", write_back("one", "one")).await;
+    let resource = stage.wait_conditions("one", "Ready=False WriteFailed, Synced=False WriteFailed").await;
+    let said = message(&resource, "Synced");
+    assert!(said.contains(&source("one")) && !said.contains("rt-next"), "{said}");
+    stage.attempt("one").await;
+    assert_eq!(stage.exchanges("one"), 1);
+    assert_eq!(stage.secret(&target("one")).await, None, "the source comes first");
+    permit(&stage, "-source").await;
+    stage.settled("one").await;
+    assert_eq!(stage.stored("one").await, "rt-next");
+    assert!(stage.written("one").await.1);
+    assert_eq!(stage.exchanges("one"), 1);
+    assert!(!stage.operator.log().contains("rt-next"));
+}
+
+#[tokio::test]
+async fn a_rotated_token_is_saved_when_the_operator_is_told_to_stop() {
+    let mut stage = Stage::new("write-back-stop").await;
+    let gate = Gate::new();
+    stage.source("one", rotates(&stage, "rt-next").hold(&gate)).await;
+    stage.apply("one", write_back("one", "one")).await;
+    stage.squadcast.wait_for_count("rt-one", 1, DEADLINE).await;
+    stage.operator.sigterm();
+    gate.release();
+    assert_eq!(stage.operator.wait_exit(DEADLINE).await, 0);
+    assert_eq!(stage.stored("one").await, "rt-next");
+    stage.restart(async |_| ()).await;
+    stage.settled("one").await;
+    assert_eq!(stage.exchanges("one"), 1);
+}
+
+#[tokio::test]
+async fn an_immutable_source_is_refused_before_an_exchange() {
+    let stage = Stage::new("write-back-immutable").await;
+    stage.squadcast.script("rt-one", Script::from(Reply::token()));
+    let body = json!({ "immutable": true, "stringData": { "refresh_token": "rt-one" } });
+    stage.apply_secret(&source("one"), body).await;
+    stage.apply("one", write_back("one", "one")).await;
+    let stalled = "Ready=False WriteFailed, Synced=False WriteFailed, Stalled=True WriteFailed";
+    let resource = stage.wait_conditions("one", stalled).await;
+    assert!(message(&resource, "Stalled").contains("immutable"), "{}", conditions(&resource));
+    assert_eq!(stage.exchanges("one"), 0);
+    stage.apply("one", spec("one", json!({}))).await;
+    stage.settled("one").await;
+}
