@@ -239,13 +239,17 @@ impl Draft<'_> {
 
     /// A renewal asked for by annotation is handled when its attempt has ended, whatever its outcome.
     fn tell_request(&mut self, decision: &Decision, acted: &Acted) {
-        let ended = matches!(acted, Acted::Issued(_) | Acted::Failed(_) | Acted::Blocked(_));
-        if *decision == Decision::Exchange(Why::Requested) && ended {
-            self.status.last_handled_renew_request =
-                self.case.credential.renew_request.as_deref().map(str::to_owned);
-        } else if *decision == Decision::WritePending && ended && self.case.requested() {
-            self.wake_by(self.now);
+        let failed = matches!(acted, Acted::Failed(_) | Acted::Blocked(_));
+        let issued = matches!(acted, Acted::Issued(_));
+        match decision {
+            Decision::Exchange(Why::Requested) if issued || failed => {}
+            // The refresh token that is to be written back first stood in the way: that was the attempt.
+            Decision::WritePending if failed && self.case.requested() => {}
+            Decision::WritePending if issued && self.case.requested() => return self.wake_by(self.now),
+            _ => return,
         }
+        self.status.last_handled_renew_request =
+            self.case.credential.renew_request.as_deref().map(str::to_owned);
     }
 
     /// Takes the restarts of workloads into the verdict: they never hold up the token.
