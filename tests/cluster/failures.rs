@@ -13,7 +13,7 @@ use crate::{
         wait_of,
     },
     support::{
-        Cut, DEADLINE, Reply, Script, Squadcast, Tls, eventually,
+        Cut, DEADLINE, Gate, Reply, Script, Squadcast, Tls, eventually,
         squadcast::http_date,
         world::{REGION, World},
     },
@@ -568,6 +568,20 @@ async fn an_outage_ends_ready_at_the_moment_of_expiry() {
     let turned: jiff::Timestamp = ready["lastTransitionTime"].as_str().unwrap().parse().unwrap();
     assert!(turned >= instant(&gone, "expiresAt"), "{ready}");
     assert!(!stage.written("one").await.0.is_empty(), "the Secret itself stays");
+}
+
+#[tokio::test]
+async fn an_exchange_that_hangs_does_not_keep_ready_true_beyond_expiry() {
+    let world = World::new("hang-expiry").await;
+    let stage = Stage::with(world, &["--exchange-timeout=300s".to_owned()]).await;
+    let gate = Gate::new();
+    let script = Script::of([Reply::token().life(15), Reply::token().hold(&gate)]);
+    stage.resource("one", script).await;
+    stage.settled("one").await;
+    stage.squadcast.wait_for_count("rt-one", 2, DEADLINE).await;
+    stage.wait_status("one", "Ready=False", |r| conditions(r).starts_with("Ready=False")).await;
+    gate.release();
+    stage.settled("one").await;
 }
 
 #[tokio::test]

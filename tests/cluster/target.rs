@@ -838,8 +838,7 @@ async fn another_region_needs_an_exchange_and_ends_ready_until_then() {
     let world = World::new("region-change").await;
     let flags = [format!("--region=other={}", world.squadcast.url())];
     let stage = Stage::with(world, &flags).await;
-    let script = Script::of([Reply::token(), Reply::error(503), Reply::token()]);
-    stage.resource("one", script).await;
+    stage.resource("one", Script::of([Reply::token(), Reply::error(503), Reply::token()])).await;
     stage.settled("one").await;
     let mut moved = spec("one", json!({}));
     moved["region"] = "other".into();
@@ -852,5 +851,24 @@ async fn another_region_needs_an_exchange_and_ends_ready_until_then() {
     stage.apply("one", spec("one", json!({}))).await;
     stage.settled("one").await;
     assert_eq!(stage.exchanges("one"), 4);
-    assert_eq!(stage.secret(&target("one")).await.map(|s| labels(&s)[LABEL].clone()).as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn an_exchange_that_hangs_does_not_keep_ready_true_for_another_region() {
+    let world = World::new("region-hang").await;
+    let flags = [format!("--region=other={}", world.squadcast.url()), "--exchange-timeout=300s".to_owned()];
+    let stage = Stage::with(world, &flags).await;
+    let gate = Gate::new();
+    stage.resource("one", Script::of([Reply::token(), Reply::token().hold(&gate)])).await;
+    let issued = stage.settled("one").await;
+    // Past the pause between two exchanges, the next one is made at once.
+    let due = instant(&issued, "lastRenewedAt").as_second() + 7;
+    eventually("the pause to end", DEADLINE, async || jiff::Timestamp::now().as_second() > due).await;
+    let mut moved = spec("one", json!({}));
+    moved["region"] = "other".into();
+    stage.apply("one", moved).await;
+    stage.squadcast.wait_for_count("rt-one", 2, DEADLINE).await;
+    stage.wait_status("one", "Ready=False", |r| conditions(r).starts_with("Ready=False")).await;
+    gate.release();
+    stage.settled("one").await;
 }
