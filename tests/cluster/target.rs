@@ -125,11 +125,9 @@ async fn one_who_keeps_changing_the_target_is_named_and_costs_few_exchanges() {
     stage.settled("one").await;
     let fight = async {
         loop {
-            if stage.written("one").await.1 {
-                let text = json!({ "stringData": { "access_token": "mine" } });
-                stage.edit_as("other-controller", &target("one"), text).await;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            eventually("a repair to undo", DEADLINE, async || stage.written("one").await.1).await;
+            let text = json!({ "stringData": { "access_token": "mine" } });
+            stage.edit_as("other-controller", &target("one"), text).await;
         }
     };
     let contested = "Ready=False TargetContested, Synced=False TargetContested";
