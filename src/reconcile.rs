@@ -6,6 +6,7 @@
 mod act;
 mod decide;
 mod input;
+mod meanwhile;
 mod memory;
 mod observe;
 mod ownership;
@@ -104,6 +105,8 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
     let mut history = memory.unwritten.clone().map_or_else(|| credential.status.clone(), |status| *status);
     let mut learned = Learned::default();
     let mut look = input.clone();
+    // The resource as the cluster holds it, with what this reconcile has told already.
+    let mut current = Arc::clone(credential);
     for round in 1.. {
         if credential.deleting || !(ctx.may_act)() {
             break;
@@ -141,12 +144,23 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             seen: &seen,
             memory: &remembered,
         };
-        let (decision, mut acted) = if let Some(trouble) = unread {
-            (Decision::Exchange(Why::Retry), Acted::Failed(trouble))
+        let (decision, (mut acted, told)) = if let Some(trouble) = unread {
+            (Decision::Exchange(Why::Retry), (Acted::Failed(trouble), None))
         } else {
             let decision = decide(&case, now);
-            let acted = act::act(ctx, slot, input, &case, &mut memory, &decision, now).await;
+            let acting = act::act(ctx, slot, input, &case, &mut memory, &decision, now);
+            let acted = meanwhile::attempt(ctx, &case, now, acting).await;
             (decision, acted)
+        };
+        if let Some(told) = told {
+            learned.status = Some((told.resource_version.clone(), told.status.clone()));
+            current = Arc::new(told);
+        }
+        let told_history = current.status.clone();
+        let case = if current.resource_version == credential.resource_version {
+            case
+        } else {
+            Case { history: &told_history, ..case }
         };
         match acted {
             Acted::Dropped => break,
@@ -154,6 +168,7 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
                 // What the watches told has been overtaken: read it all.
                 look.source = Known::Present;
                 look.target = Known::Present;
+                history = case.history.clone();
                 if decision == Decision::Exchange(Why::Requested) {
                     history.last_handled_renew_request =
                         credential.renew_request.as_deref().map(str::to_owned);
@@ -177,7 +192,7 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
         }
         let restarts = afterwards(ctx, input, &case, &decision, &mut acted, &learned).await;
         let report = report(&case, &decision, &acted, &restarts, ctx.now());
-        return conclude(ctx, input, memory, learned, report).await;
+        return conclude(ctx, &current, memory, learned, report).await;
     }
     Done { memory, learned, wake: None, outcome: "dropped" }
 }
@@ -237,12 +252,11 @@ async fn afterwards(
 /// Tells and writes what there is to tell.
 async fn conclude(
     ctx: &Context,
-    input: &Input,
+    credential: &Credential,
     mut memory: Memory,
     mut learned: Learned,
     report: Report,
 ) -> Done {
-    let credential = &input.credential;
     log(credential, &report);
     for note in report.events {
         (ctx.tell)(credential, note);

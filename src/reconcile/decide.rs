@@ -107,6 +107,7 @@ impl Why {
 }
 
 /// All that the decision depends on.
+#[derive(Clone, Copy)]
 pub struct Case<'a> {
     /// The resource.
     pub credential: &'a Credential,
@@ -196,11 +197,15 @@ pub fn held<'a>(
         Claim::Write { held } => *held,
         // What may not be written any more still holds the token that was written while it could be.
         Claim::Refused(Reason::TargetImmutable | Reason::MergeNotAllowed, _) | Claim::Wait(_) => {
-            facts.controller.as_ref().is_some_and(|c| c.uid == credential.uid)
-                || facts.credential.as_deref() == Some(&*credential.key.name)
-                || facts.controller.is_none()
-                    && facts.written_by_us()
-                    && facts.allow_write_by.as_deref() == Some(&*credential.key.name)
+            let name = Some(&*credential.key.name);
+            // A former resource's Secret is about to go, and its token with it.
+            match &facts.controller {
+                Some(controller) => controller.uid == credential.uid,
+                None => {
+                    facts.credential.as_deref() == name
+                        || facts.written_by_us() && facts.allow_write_by.as_deref() == name
+                }
+            }
         }
         _ => false,
     };

@@ -107,12 +107,8 @@ pub async fn observe(
 ) -> Result<Observation, kube::Error> {
     let credential = &input.credential;
     if credential.spec.suspend {
-        // Its status tells of the target as far as the watch does; nothing is asked for.
-        let target = match &input.target {
-            Known::Facts(facts) => Target::Present { facts: facts.clone(), content: None },
-            Known::Absent => Target::Absent,
-            Known::Present => read_target(client, credential, &input.target).await?,
-        };
+        // Nothing is sent, so the refresh token need not be known; what the target holds is still told.
+        let target = read_target(client, credential, &input.target).await?;
         return Ok(Observation { source: Source::Unread, target });
     }
     let source = read_source(client, credential, &input.source, label_required).await?;
