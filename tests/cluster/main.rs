@@ -4,7 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
+mod command;
 mod life;
+mod process;
 
 /// The binary under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_squadcast-operator");
