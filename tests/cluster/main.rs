@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod canary;
 mod command;
 mod life;
 mod process;
