@@ -4,15 +4,19 @@
 
 mod check;
 mod run;
+mod selector;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    Args, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::{
     api::{self, SpecDuration},
     ops::{http::Listen, telemetry::LogFormat},
-    squadcast::Regions,
+    squadcast::{ClientError, Regions},
 };
 
 /// Exit code of a failure, as of a `check` that gets no token.
@@ -165,8 +169,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn complain(why: &str, code: u8) -> ExitCode {
+    // One line, whatever it repeats.
+    let line = why.split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     // Where standard error is closed there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "squadcast-operator: {why}");
+    let _ = writeln!(std::io::stderr(), "squadcast-operator: {line}");
     ExitCode::from(code)
 }
 
@@ -178,17 +184,25 @@ fn explain(error: &clap::Error) -> ExitCode {
             Err(_) => ExitCode::from(FAILURE),
         };
     }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    // Where a flag's name was forgotten, its value stands alone: it may be a token, or a URL with a password.
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::InvalidSubcommand
+    ) {
         return complain("say what to do: run, crd or check; see --help", USAGE);
     }
+    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(argument))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+        && !argument.starts_with('-')
+    {
+        return complain("unexpected argument, not shown here: which flag is it for?; see --help", USAGE);
+    }
     let text = error.to_string();
-    let first: Vec<&str> = text
-        .lines()
-        .take_while(|line| !line.trim().is_empty() && !line.starts_with("Usage:"))
-        .map(str::trim)
-        .collect();
-    let first = first.join(" ");
-    complain(&format!("{}; see --help", first.strip_prefix("error: ").unwrap_or(&first)), USAGE)
+    // What follows repeats the usage, or tells of flags that look alike.
+    let ends = ["\n\nUsage:", "\n\n  tip:", "\n\nFor more information"];
+    let end = ends.iter().filter_map(|end| text.rfind(end)).min().unwrap_or(text.len());
+    let said = text[..end].trim();
+    complain(&format!("{}; see --help", said.strip_prefix("error: ").unwrap_or(said)), USAGE)
 }
 
 fn print_crd() -> Result<ExitCode, Stop> {
@@ -207,6 +221,14 @@ fn regions(extra: &[String], allow_http: bool) -> Result<Regions, Usage> {
         regions.add(text, allow_http).map_err(|e| Usage(format!("--region {e}")))?;
     }
     Ok(regions)
+}
+
+/// A client for Squadcast cannot be built: for its certificates, which a flag names, or for what is around it.
+fn no_client(error: &ClientError) -> Stop {
+    match error {
+        ClientError::CaFile(_) => Usage(format!("--ca-file: {error}")).into(),
+        _ => Stop::Failure(error.to_string()),
+    }
 }
 
 /// A single-threaded runtime: measured to cost less than several workers, at the same speed.

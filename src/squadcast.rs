@@ -8,6 +8,7 @@ mod limits;
 mod region;
 mod token;
 
+pub(crate) use answer::redact::Secrets;
 pub use answer::{Failure, Grant};
 pub use client::{Client, ClientError, InvalidCaFile, InvalidProxy, Proxies, Settings};
 pub use exchanges::{Ask, Exchanges, Hooks, Outcome, Transport};

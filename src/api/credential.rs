@@ -151,7 +151,7 @@ pub struct Target {
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     #[x_kube(
         validation = Rule::new("self.all(k, !k.startsWith('credentials.squadcast.com/') && k != 'app.kubernetes.io/managed-by')").message("target.labels: keys under credentials.squadcast.com/ and app.kubernetes.io/managed-by are the operator's own: remove them"),
-        validation = Rule::new(format!("self.all(k, size(k) <= 317 && k.matches('{QUALIFIED_NAME}'))")).message("target.labels: a key is a name of at most 63 letters, digits, hyphens, underscores and dots, with an optional DNS prefix, as in example.com/team"),
+        validation = Rule::new(format!("self.all(k, size(k.split('/')[0]) <= 253 && k.matches('{QUALIFIED_NAME}'))")).message("target.labels: a key is a name of at most 63 letters, digits, hyphens, underscores and dots, with an optional DNS prefix, as in example.com/team"),
         validation = Rule::new(format!("self.all(k, self[k].matches('{LABEL_VALUE}'))")).message("target.labels: a value has at most 63 letters, digits, hyphens, underscores and dots, and starts and ends with a letter or digit")
     )]
     pub labels: BTreeMap<String, String>,
@@ -160,7 +160,7 @@ pub struct Target {
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 8192}))]
     #[x_kube(
         validation = Rule::new("self.all(k, !k.startsWith('credentials.squadcast.com/') && k != 'app.kubernetes.io/managed-by')").message("target.annotations: keys under credentials.squadcast.com/ and app.kubernetes.io/managed-by are the operator's own: remove them"),
-        validation = Rule::new(format!("self.all(k, size(k) <= 317 && k.matches('{QUALIFIED_NAME}'))")).message("target.annotations: a key is a name of at most 63 letters, digits, hyphens, underscores and dots, with an optional DNS prefix, as in example.com/team")
+        validation = Rule::new(format!("self.all(k, size(k.split('/')[0]) <= 253 && k.matches('{QUALIFIED_NAME}'))")).message("target.annotations: a key is a name of at most 63 letters, digits, hyphens, underscores and dots, with an optional DNS prefix, as in example.com/team")
     )]
     pub annotations: BTreeMap<String, String>,
     /// Keys of the Secret and what they hold: MiniJinja templates over access_token, token_type,
@@ -238,6 +238,7 @@ pub fn crd() -> &'static CustomResourceDefinition {
             crd.spec.versions.iter_mut().filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut());
         for schema in schemas {
             refuse_null(schema);
+            join_lines(schema);
             if let Some(status) = schema.properties.as_mut().and_then(|p| p.get_mut("status")) {
                 // Flux and Helm take a resource without a status for one that is ready. The default says
                 // that nobody has looked at this one yet.
@@ -247,6 +248,17 @@ pub fn crd() -> &'static CustomResourceDefinition {
         crd
     });
     &CRD
+}
+
+/// Makes each description one line: `kubectl explain` wraps it, and would keep our breaks among its own.
+fn join_lines(schema: &mut JSONSchemaProps) {
+    schema.description = schema.description.take().map(|text| text.replace('\n', " "));
+    for child in schema.properties.iter_mut().flat_map(BTreeMap::values_mut) {
+        join_lines(child);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        join_lines(items);
+    }
 }
 
 /// Takes `nullable` from the whole schema: the API server then drops a null that somebody wrote, so that

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{CheckArgs, FAILURE, Stop, Usage, regions, runtime};
+use super::{CheckArgs, FAILURE, Stop, Usage, no_client, regions, runtime};
 use crate::{
     api::Reason,
     schedule::{self, Life, RenewalPolicy},
@@ -41,7 +41,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Stop> {
         ca_file: args.squadcast.ca_file.clone(),
         proxies,
     };
-    let client = Client::new(settings).map_err(|e| Stop::Failure(e.to_string()))?;
+    let client = Client::new(settings).map_err(|e| no_client(&e))?;
     let token = match read_token(args.refresh_token_file.as_deref())? {
         Ok(token) => token,
         Err(why) => {
@@ -58,7 +58,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Stop> {
 }
 
 fn known_regions(args: &CheckArgs) -> Result<Regions, Usage> {
-    if args.region.contains('=') {
+    // A URL without a name is read as a region too: what it is refused with does not repeat it.
+    if !args.region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         return regions(std::slice::from_ref(&args.region), args.squadcast.insecure_allow_http);
     }
     regions(&[], args.squadcast.insecure_allow_http)

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tracing::info;
 
-use super::{RunArgs, Stop, Usage, regions, runtime};
+use super::{RunArgs, Stop, Usage, no_client, regions, runtime, selector};
 use crate::{
     api::{ConditionType, Reason},
     controller::{self, Controller, Index, SharedIndex},
@@ -34,6 +34,12 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Stop> {
     telemetry::init(args.log_format, &args.log_filter).map_err(|e| Usage(e.to_string()))?;
     let regions = regions(&args.regions, args.squadcast.insecure_allow_http)?;
     let namespaces = namespaces(&args.namespaces)?;
+    if let Some(part) = args.selector.as_deref().and_then(selector::fault) {
+        return Err(Usage(format!(
+            "--selector: \"{part}\" is no requirement on a label; write such as team=a,tier!=test,region in (us,eu),!paused"
+        ))
+        .into());
+    }
     let transport = transport(&args)?;
     runtime()?.block_on(serve(args, namespaces, regions, transport))
 }
@@ -45,7 +51,7 @@ fn transport(args: &RunArgs) -> Result<Client, Stop> {
         ca_file: args.squadcast.ca_file.clone().filter(|path| !path.as_os_str().is_empty()),
         proxies,
     };
-    Client::new(settings).map_err(|e| Stop::Failure(e.to_string()))
+    Client::new(settings).map_err(|e| no_client(&e))
 }
 
 /// Names of namespaces, checked: one that cannot exist would be watched in vain.

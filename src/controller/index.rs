@@ -143,9 +143,16 @@ impl Index {
             }
             wake.extend(self.contenders(&credential));
         }
+        // Nothing else would write it again before the token is due.
+        let status_lost = previous
+            .as_ref()
+            .is_some_and(|p| credential.status.conditions.is_empty() && !p.status.conditions.is_empty());
         let credential = Arc::new(credential);
         if let Some(entry) = self.credentials.get_mut(&key) {
             entry.credential = credential;
+            if status_lost {
+                entry.seen = None;
+            }
         } else {
             let entry = Entry { credential, seen: None, deleted_meanwhile: Vec::new() };
             self.credentials.insert(key.clone(), entry);

@@ -271,7 +271,11 @@ impl Controller {
                 wake
             }
             Change::Applied(object) => match *object {
-                Ok(credential) => index.apply_credential(id, credential),
+                Ok(credential) => {
+                    let wake = index.apply_credential(id, credential);
+                    self.metrics.undecodable(index.undecodable_count());
+                    wake
+                }
                 Err(Undecodable { key, error }) => {
                     let wake = index.undecodable(id, &key);
                     self.metrics.undecodable(index.undecodable_count());

@@ -38,9 +38,9 @@ pub struct Clients {
 pub enum ClientsError {
     /// Neither way to a cluster works.
     #[error(
-        "no way to a cluster: kubeconfig (KUBECONFIG, else ~/.kube/config): {kubeconfig}; in-cluster: \
-         {in_cluster}. Outside of a cluster set KUBECONFIG to a usable file; in a pod mount a service account \
-         token (automountServiceAccountToken: true)"
+        "no way to a cluster: kubeconfig (KUBECONFIG, else ~/.kube/config): {}; in-cluster: {in_cluster}. Outside of a cluster set KUBECONFIG to a usable file; in a pod mount a service account \
+         token (automountServiceAccountToken: true)",
+        without_content(kubeconfig)
     )]
     NotFound {
         /// What is wrong with the kubeconfig.
@@ -52,6 +52,17 @@ pub enum ClientsError {
     /// its proxy.
     #[error("the cluster's configuration is not usable: {0}")]
     Unusable(Box<kube::Error>),
+}
+
+/// A parser's own words show the lines around the fault, which may hold a token.
+fn without_content(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(error) => error.location().map_or_else(
+            || "it is no YAML of a kubeconfig".to_owned(),
+            |at| format!("it is no YAML of a kubeconfig, see line {}", at.line()),
+        ),
+        other => other.to_string(),
+    }
 }
 
 /// Builds both clients from the kubeconfig, else from what a pod is given. Does not connect.

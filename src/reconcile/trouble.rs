@@ -3,7 +3,7 @@
 use crate::{
     api::Reason,
     ops::describe,
-    squadcast::{AccessToken, Failure, RefreshToken},
+    squadcast::{AccessToken, Failure, RefreshToken, Secrets},
 };
 
 /// Longest part of an API server's message that is passed on, in characters.
@@ -84,20 +84,13 @@ fn is_rbac(message: &str) -> bool {
     message.contains("User \"") && message.contains(" cannot ")
 }
 
-/// Takes secrets and control characters out of a text and shortens it.
+/// Takes secrets, in any encoding that may come back, and control characters out of a text and shortens it.
 pub fn clean(text: &str, secrets: &[&str]) -> String {
-    let mut text = text.to_owned();
-    for secret in secrets.iter().filter(|s| !s.is_empty()) {
-        text = text.replace(secret, "[redacted]");
-    }
-    let mut words: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect();
-    if words.chars().count() < text.chars().count() {
-        words.push('…');
-    }
-    words
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    Secrets::new(secrets.iter().copied()).clean(&line, WORDS)
 }
 
-/// The texts in which a token may come back from somebody.
+/// Tokens, and what a template makes of them that encodes them.
 pub fn spellings(access: Option<&AccessToken>, refresh: Option<&RefreshToken>) -> Vec<String> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     [access.map(AccessToken::expose), refresh.map(RefreshToken::expose)]
@@ -164,6 +157,9 @@ mod tests {
     #[test]
     fn words_are_cut_and_cleaned() {
         assert_eq!(clean("a\nb\u{1b}[31m", &[]), "a b [31m");
-        assert_eq!(clean(&"x".repeat(WORDS + 1), &[]).chars().count(), WORDS + 1);
+        assert_eq!(clean(&"x".repeat(WORDS + 1), &[]).chars().count(), WORDS);
+        let data =
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "Bearer canary-0123456789");
+        assert!(clean(&data, &["canary-0123456789"]).ends_with("[redacted]"));
     }
 }

@@ -11,9 +11,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
+mod canary;
+mod command;
 mod failures;
 mod life;
 mod obstacles;
+mod process;
 mod restart;
 mod rotation;
 mod sharing;

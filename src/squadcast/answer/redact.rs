@@ -14,11 +14,11 @@ const MIN_PIECE: usize = 8;
 
 /// Tokens to look for, as they are and in the usual encodings: by size, all pieces of that size in lower case,
 /// sorted. So the time it takes does not grow with the number of tokens that a stranger puts in an answer.
-pub(in crate::squadcast) struct Secrets(BTreeMap<usize, Zeroizing<Vec<u128>>>);
+pub(crate) struct Secrets(BTreeMap<usize, Zeroizing<Vec<u128>>>);
 
 impl Secrets {
     /// Looks for these tokens.
-    pub(in crate::squadcast) fn new<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Self {
         let mut pieces = BTreeMap::<usize, Zeroizing<Vec<u128>>>::new();
         for form in tokens.into_iter().flat_map(forms).filter(|form| !form.is_empty()) {
             let size = (form.len() / 2).clamp(MIN_PIECE, PIECE).min(form.len());
@@ -31,7 +31,7 @@ impl Secrets {
     }
 
     /// `text` without control characters, with `[redacted]` for every piece of a token, `max` characters at most.
-    pub(in crate::squadcast) fn clean(&self, text: &str, max: usize) -> String {
+    pub(crate) fn clean(&self, text: &str, max: usize) -> String {
         let text: Zeroizing<String> = Zeroizing::new(text.chars().filter(|c| is_shown(*c)).collect());
         let hidden = self.hidden(text.as_bytes());
         let mut shown = String::new();
