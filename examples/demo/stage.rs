@@ -1,0 +1,110 @@
+//! What the demo plays on: control plane, stand-in and operator, all of which end with it.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::core::DynamicObject;
+use serde_json::Value;
+
+use crate::Result;
+use crate::shell::Shell;
+use crate::support::controlplane::binaries;
+use crate::support::operator::{Launch, Operator};
+use crate::support::world::{condition, credential_resource};
+use crate::support::{ControlPlane, Squadcast};
+
+/// The names in `deploy/samples/basic.yaml`.
+pub const CREDENTIAL: &str = "squadcast";
+pub const TARGET: &str = "squadcast-token";
+
+/// Declared in the order in which the parts end.
+pub struct Stage {
+    operator: Option<Operator>,
+    program: PathBuf,
+    pub shell: Shell,
+    pub squadcast: Squadcast,
+    /// Goes with the control plane's folder, in which it is.
+    folder: PathBuf,
+    plane: ControlPlane,
+}
+
+impl Stage {
+    /// Starts all but the operator.
+    pub async fn set(program: &Path) -> Result<Self> {
+        let program = program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?;
+        let plane = tokio::task::spawn_blocking(ControlPlane::start).await?;
+        let squadcast = Squadcast::start();
+        let folder = plane.folder().join("demo");
+        std::fs::create_dir(&folder)?;
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for name in ["crds", "deploy"] {
+            symlink(repository.join(name), folder.join(name))?;
+        }
+        let shell = Shell::new(&folder, &binaries(), plane.kubeconfig_for("you", &["system:masters"]))?;
+        std::fs::write(folder.join("ca.pem"), squadcast.ca_pem())?;
+        Ok(Self { operator: None, program, shell, squadcast, folder, plane })
+    }
+
+    /// Where the API server is, and its version.
+    pub async fn kubernetes(&self) -> Result<String> {
+        let version = self.plane.client().apiserver_version().await?.git_version;
+        Ok(format!("Kubernetes {version} at {}", self.plane.url()))
+    }
+
+    /// Writes a file into the folder in which the commands run.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        Ok(std::fs::write(self.folder.join(name), text)?)
+    }
+
+    /// Starts the operator, with the stand-in in place of the region `us`, and waits until it is ready.
+    pub async fn start_operator(&mut self) {
+        let region = format!("us={}", self.squadcast.url());
+        println!("$ squadcast-operator run --region {region} --ca-file ca.pem --log-format text");
+        let ca = self.folder.join("ca.pem").display().to_string();
+        let operator = Launch::new(&self.program)
+            .kubeconfig(&self.plane.kubeconfig_for("squadcast-operator", &["system:masters"]))
+            .args(["--region", &region, "--ca-file", &ca, "--log-format", "text"])
+            .start();
+        self.operator.insert(operator).wait_ready().await;
+    }
+
+    /// The resource as it is now.
+    pub async fn credential(&self) -> Result<Value> {
+        let api: Api<DynamicObject> =
+            Api::default_namespaced_with(self.plane.client(), &credential_resource());
+        Ok(serde_json::to_value(api.get(CREDENTIAL).await?)?)
+    }
+
+    /// A field of one of the resource's conditions; empty where there is none.
+    pub async fn condition(&self, kind: &str, field: &str) -> Result<String> {
+        let found = condition(&self.credential().await?, kind).unwrap_or_default();
+        Ok(found[field].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Whether the target holds a token that Squadcast's API would take now.
+    pub async fn token_is_good(&self) -> Result<bool> {
+        let secrets: Api<Secret> = Api::default_namespaced(self.plane.client());
+        let data = secrets.get(TARGET).await?.data.unwrap_or_default();
+        let token = data.get("access_token").map(|value| String::from_utf8_lossy(&value.0));
+        Ok(token.is_some_and(|token| self.squadcast.is_good(&token)))
+    }
+
+    pub fn log(&self) -> String {
+        self.operator.as_ref().map(Operator::log).unwrap_or_default()
+    }
+
+    /// Says how to use what runs, and lets it run until someone interrupts.
+    pub async fn keep(&self) {
+        println!("\nEverything goes on running. In another terminal:\n");
+        println!("    export KUBECONFIG={}", self.shell.kubeconfig().display());
+        println!("    export PATH=$PATH:{}    # kubectl, if you have none", binaries().display());
+        println!("    kubectl get sqc --watch\n");
+        if let Some(operator) = &self.operator {
+            println!("The operator's log: {}", operator.log_path().display());
+        }
+        println!("Ctrl-C stops everything.");
+        std::future::pending::<()>().await;
+    }
+}
