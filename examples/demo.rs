@@ -85,7 +85,7 @@ async fn interrupted() -> ExitCode {
 async fn perform(operator: &Path) -> ExitCode {
     let began = Instant::now();
     println!(
-        "The operator on a real Kubernetes API server, in about two minutes. A stand-in on this machine"
+        "The operator on a real Kubernetes API server, in one to two minutes. A stand-in on this machine"
     );
     println!(
         "takes the place of Squadcast's auth service: its access tokens live {} s, not 48 h.",

@@ -22,6 +22,8 @@ pub const TARGET: &str = "squadcast-token";
 /// Declared in the order in which the parts end.
 pub struct Stage {
     operator: Option<Operator>,
+    /// What operators said that are gone.
+    earlier_log: String,
     program: PathBuf,
     pub shell: Shell,
     pub squadcast: Squadcast,
@@ -44,7 +46,7 @@ impl Stage {
         }
         let shell = Shell::new(&folder, &binaries(), plane.kubeconfig_for("you", &["system:masters"]))?;
         std::fs::write(folder.join("ca.pem"), squadcast.ca_pem())?;
-        Ok(Self { operator: None, program, shell, squadcast, folder, plane })
+        Ok(Self { operator: None, earlier_log: String::new(), program, shell, squadcast, folder, plane })
     }
 
     /// Where the API server is, and its version.
@@ -68,6 +70,16 @@ impl Stage {
             .args(["--region", &region, "--ca-file", &ca, "--log-format", "text"])
             .start();
         self.operator.insert(operator).wait_ready().await;
+        println!("It is ready.");
+    }
+
+    /// Ends the operator as a crash or a node's loss would.
+    pub fn kill_operator(&mut self) {
+        if let Some(operator) = self.operator.take() {
+            println!("$ kill -KILL {}", operator.pid());
+            self.earlier_log.push_str(&operator.log());
+            operator.kill();
+        }
     }
 
     /// The resource as it is now.
@@ -91,8 +103,9 @@ impl Stage {
         Ok(token.is_some_and(|token| self.squadcast.is_good(&token)))
     }
 
+    /// Everything that the operator has written.
     pub fn log(&self) -> String {
-        self.operator.as_ref().map(Operator::log).unwrap_or_default()
+        self.earlier_log.clone() + &self.operator.as_ref().map(Operator::log).unwrap_or_default()
     }
 
     /// Says how to use what runs, and lets it run until someone interrupts.

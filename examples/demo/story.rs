@@ -1,5 +1,6 @@
 //! The story that the demo tells, a step at a time.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
@@ -21,24 +22,25 @@ const BOUND: Duration = Duration::from_secs(30);
 const EXPIRY: &str = r#"kubectl get secret squadcast-token -o jsonpath='{.metadata.annotations.credentials\.squadcast\.com/expires-at}{"\n"}'"#;
 const READY_SINCE: &str = r#"kubectl get sqc squadcast -o jsonpath='Ready since {.status.conditions[?(@.type=="Ready")].lastTransitionTime}{"\n"}'"#;
 
-/// Announces steps, counting them.
-struct Steps(u32);
+/// Announces steps, counting them; in bold type where that is wanted.
+struct Steps(u32, bool);
 
 impl Steps {
     fn next(&mut self, what: &str) {
         self.0 += 1;
-        println!("\n{}. {what}", self.0);
+        let (bold, plain) = if self.1 { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        println!("\n{bold}{}. {what}{plain}", self.0);
     }
 }
 
 pub async fn tell(stage: &mut Stage) -> Result<()> {
-    let mut steps = Steps(0);
+    let mut steps = Steps(0, std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     set_up(stage, &mut steps).await?;
     first_token(stage, &mut steps).await?;
     edited_secret(stage, &mut steps).await?;
-    renewal(stage, &mut steps).await?;
-    outage(stage, &mut steps).await?;
-    revocation(stage, &mut steps).await?;
+    let since = renewal(stage, &mut steps).await?;
+    outage(stage, &mut steps, &since).await?;
+    revocation(stage, &mut steps, &since).await?;
     recovery(stage, &mut steps).await?;
     no_token_told(stage, &mut steps).await
 }
@@ -56,7 +58,6 @@ async fn set_up(stage: &mut Stage, steps: &mut Steps) -> Result<()> {
         .await?;
     steps.next("Start the operator.");
     stage.start_operator().await;
-    println!("It is ready.");
     Ok(())
 }
 
@@ -90,30 +91,43 @@ async fn edited_secret(stage: &Stage, steps: &mut Steps) -> Result<()> {
     let began = Instant::now();
     let repaired = async || Ok(stage.squadcast.count(FIRST) > asked && stage.token_is_good().await?);
     until("the edited Secret was not repaired", repaired).await?;
-    println!("Repaired after {:.1} s:", began.elapsed().as_secs_f32());
+    println!(
+        "Repaired after {:.1} s; exchanges of a resource are at least 5 s apart.",
+        began.elapsed().as_secs_f32()
+    );
     stage.shell.run("kubectl describe secret squadcast-token | grep bytes").await?;
     Ok(())
 }
 
-async fn renewal(stage: &Stage, steps: &mut Steps) -> Result<()> {
+/// Answers with the time since when Ready is True.
+async fn renewal(stage: &mut Stage, steps: &mut Steps) -> Result<String> {
+    steps.next(
+        "Kill the operator and start it again. The Secret tells it that all is well: it asks for nothing.",
+    );
+    let asked = stage.squadcast.count(FIRST);
+    let since = stage.condition("Ready", "lastTransitionTime").await?;
+    stage.kill_operator();
+    stage.start_operator().await;
     steps.next(
         "Wait for the renewal, when two thirds of the token's life have passed or a little less: up to 40 s.",
     );
     let shell = &stage.shell;
-    let (expiry, since) = (shell.run(EXPIRY).await?, shell.run(READY_SINCE).await?);
+    let expiry = shell.run(EXPIRY).await?;
     let old = stage.credential().await?["status"]["expiresAt"].as_str().unwrap_or("no expiry").to_owned();
     let mut rows = shell.follow("kubectl get sqc squadcast --watch")?;
     let renewed = timeout(BOUND * 2, until_renewed(&mut rows, &old)).await;
     renewed.map_err(|_| "the token was not renewed within 60 s")??;
     rows.end().await?;
-    println!("The Secret's expiry has moved, and Ready has not changed:");
+    println!("The Secret's expiry has moved, and Ready has been True all the time:");
     if shell.run(EXPIRY).await? == expiry {
         return Err("the Secret still has the old expiry".into());
     }
-    if shell.run(READY_SINCE).await? != since {
-        return Err("Ready changed on the way".into());
+    shell.run(READY_SINCE).await?;
+    must_be_ready(stage, &since, "during the renewal").await?;
+    match stage.squadcast.count(FIRST) - asked {
+        1 => Ok(since),
+        exchanges => Err(format!("the renewal took {exchanges} exchanges, not 1").into()),
     }
-    Ok(())
 }
 
 /// Follows the rows that kubectl prints until one has another expiry.
@@ -130,20 +144,20 @@ async fn until_renewed(rows: &mut Following, old: &str) -> Result<()> {
     }
 }
 
-async fn outage(stage: &Stage, steps: &mut Steps) -> Result<()> {
+async fn outage(stage: &Stage, steps: &mut Steps, since: &str) -> Result<()> {
     steps.next("The auth service breaks down (503) as a renewal is asked for: Ready stays, Synced tells.");
     stage.squadcast.script(FIRST, Reply::error(503));
     ask(stage, "during-the-outage").await?;
     wait_for_synced(stage, "ServiceUnavailable").await?;
     stage.shell.run("kubectl get sqc").await?;
-    must_be_ready(stage, "during the outage").await?;
+    must_be_ready(stage, since, "during the outage").await?;
     steps.next("The service is back: the operator's next try succeeds.");
     accept(&stage.squadcast, FIRST);
     stage.shell.run("kubectl wait --for=condition=Synced sqc/squadcast --timeout=50s").await?;
-    must_be_ready(stage, "after the outage").await
+    must_be_ready(stage, since, "after the outage").await
 }
 
-async fn revocation(stage: &Stage, steps: &mut Steps) -> Result<()> {
+async fn revocation(stage: &Stage, steps: &mut Steps, since: &str) -> Result<()> {
     let shell = &stage.shell;
     steps.next(
         "The refresh token is revoked. Squadcast's first refusal ends only Synced: it may be a mistake.",
@@ -152,7 +166,7 @@ async fn revocation(stage: &Stage, steps: &mut Steps) -> Result<()> {
     ask(stage, "after-the-revocation").await?;
     wait_for_synced(stage, "RefreshTokenRejected").await?;
     shell.run("kubectl get sqc").await?;
-    must_be_ready(stage, "after the first refusal").await?;
+    must_be_ready(stage, since, "after the first refusal").await?;
     steps.next(
         "The second refusal confirms it (it would be tried after 60 s; we do not wait): Ready is False.",
     );
@@ -217,11 +231,13 @@ async fn wait_for_synced(stage: &Stage, reason: &str) -> Result<()> {
     Ok(())
 }
 
-async fn must_be_ready(stage: &Stage, when: &str) -> Result<()> {
-    match stage.condition("Ready", "status").await?.as_str() {
-        "True" => Ok(()),
-        status => Err(format!("Ready was {status:?} {when}").into()),
+/// Fails where Ready is not True, or was not for a while.
+async fn must_be_ready(stage: &Stage, since: &str, when: &str) -> Result<()> {
+    let status = stage.condition("Ready", "status").await?;
+    if status != "True" || stage.condition("Ready", "lastTransitionTime").await? != since {
+        return Err(format!("Ready did not stay True {when}").into());
     }
+    Ok(())
 }
 
 /// Looks again and again, up to the bound.
