@@ -56,33 +56,42 @@ fn main() -> ExitCode {
     };
     // Leaving `block_on` ends what runs; leaving the runtime waits for what is still being started.
     runtime.block_on(async {
-        tokio::select! {
+        let stage = tokio::select! {
             biased;
-            code = interrupted() => code,
-            code = perform(&operator) => code,
+            signal = interrupted() => {
+                println!("\nInterrupted: stopping everything.");
+                return ExitCode::from(128 + signal);
+            }
+            stage = perform(&operator) => stage,
+        };
+        let Some(stage) = stage else { return ExitCode::FAILURE };
+        if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
+            stage.invite();
+            interrupted().await;
+            println!("\nStopping everything.");
         }
+        ExitCode::SUCCESS
     })
 }
 
-/// Waits for Ctrl-C or a polite request to end.
-async fn interrupted() -> ExitCode {
-    let wait = async |kind, code| match signal(kind) {
+/// Waits for Ctrl-C or a polite request to end; answers with the signal's number.
+async fn interrupted() -> u8 {
+    let wait = async |kind: SignalKind| match signal(kind) {
         Ok(mut stream) => {
             stream.recv().await;
-            code
+            u8::try_from(kind.as_raw_value()).unwrap_or_default()
         }
         Err(_) => std::future::pending().await,
     };
-    let number = tokio::select! {
-        number = wait(SignalKind::interrupt(), 130) => number,
-        number = wait(SignalKind::terminate(), 143) => number,
-        number = wait(SignalKind::hangup(), 129) => number,
-    };
-    println!("\nInterrupted: stopping everything.");
-    ExitCode::from(number)
+    tokio::select! {
+        number = wait(SignalKind::interrupt()) => number,
+        number = wait(SignalKind::terminate()) => number,
+        number = wait(SignalKind::hangup()) => number,
+    }
 }
 
-async fn perform(operator: &Path) -> ExitCode {
+/// Sets the stage and tells the story; says why where that fails.
+async fn perform(operator: &Path) -> Option<Stage> {
     let began = Instant::now();
     println!(
         "The operator on a real Kubernetes API server, in one to two minutes. A stand-in on this machine"
@@ -95,18 +104,15 @@ async fn perform(operator: &Path) -> ExitCode {
         Ok(stage) => stage,
         Err(Failure(why)) => {
             eprintln!("\nThe demo failed: {why}");
-            return ExitCode::FAILURE;
+            return None;
         }
     };
     if let Err(Failure(why)) = story::tell(&mut stage).await {
         eprintln!("\nThe demo failed: {why}\n--- the operator's log ends with:\n{}", tail(&stage.log()));
-        return ExitCode::FAILURE;
+        return None;
     }
     println!("\nEvery step happened, in {} s.", began.elapsed().as_secs());
-    if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
-        stage.keep().await;
-    }
-    ExitCode::SUCCESS
+    Some(stage)
 }
 
 /// The last lines of a log.

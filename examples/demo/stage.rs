@@ -108,16 +108,21 @@ impl Stage {
         self.earlier_log.clone() + &self.operator.as_ref().map(Operator::log).unwrap_or_default()
     }
 
-    /// Says how to use what runs, and lets it run until someone interrupts.
-    pub async fn keep(&self) {
-        println!("\nEverything goes on running. In another terminal:\n");
+    /// Says how to use what runs.
+    pub fn invite(&self) {
+        println!("\nEverything goes on running until Ctrl-C. In another terminal:\n");
         println!("    export KUBECONFIG={}", self.shell.kubeconfig().display());
         println!("    export PATH=$PATH:{}    # kubectl, if you have none", binaries().display());
-        println!("    kubectl get sqc --watch\n");
+        println!("    kubectl get sqc --watch");
         if let Some(operator) = &self.operator {
-            println!("The operator's log: {}", operator.log_path().display());
+            println!("    tail -f {}\n", operator.log_path().display());
+            println!("To put an operator of your own in place of this one:\n");
+            println!("    kill {}", operator.pid());
+            let (region, ca) = (self.squadcast.url(), self.folder.join("ca.pem"));
+            println!(
+                "    cargo run -- run --log-format text --region us={region} --ca-file {}",
+                ca.display()
+            );
         }
-        println!("Ctrl-C stops everything.");
-        std::future::pending::<()>().await;
     }
 }
