@@ -4,8 +4,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
+use kube::api::ListParams;
 use kube::core::DynamicObject;
+use kube::{Api, ResourceExt};
 use serde_json::Value;
 
 use crate::Result;
@@ -15,9 +16,11 @@ use crate::support::operator::{Launch, Operator};
 use crate::support::world::{condition, credential_resource};
 use crate::support::{ControlPlane, Squadcast};
 
-/// The names in `deploy/samples/basic.yaml`.
-pub const CREDENTIAL: &str = "squadcast";
-pub const TARGET: &str = "squadcast-token";
+// The names in `deploy/samples/basic.yaml`.
+const CREDENTIAL: &str = "squadcast";
+const TARGET: &str = "squadcast-token";
+/// The operator notes here what token the Secret holds.
+const EXPIRES_AT: &str = "credentials.squadcast.com/expires-at";
 
 /// Declared in the order in which the parts end.
 pub struct Stage {
@@ -82,11 +85,18 @@ impl Stage {
         }
     }
 
+    fn credentials(&self) -> Api<DynamicObject> {
+        Api::default_namespaced_with(self.plane.client(), &credential_resource())
+    }
+
+    /// Whether the API server knows the resource.
+    pub async fn is_served(&self) -> bool {
+        self.credentials().list(&ListParams::default()).await.is_ok()
+    }
+
     /// The resource as it is now.
     pub async fn credential(&self) -> Result<Value> {
-        let api: Api<DynamicObject> =
-            Api::default_namespaced_with(self.plane.client(), &credential_resource());
-        Ok(serde_json::to_value(api.get(CREDENTIAL).await?)?)
+        Ok(serde_json::to_value(self.credentials().get(CREDENTIAL).await?)?)
     }
 
     /// A field of one of the resource's conditions; empty where there is none.
@@ -97,10 +107,24 @@ impl Stage {
 
     /// Whether the target holds a token that Squadcast's API would take now.
     pub async fn token_is_good(&self) -> Result<bool> {
-        let secrets: Api<Secret> = Api::default_namespaced(self.plane.client());
-        let data = secrets.get(TARGET).await?.data.unwrap_or_default();
-        let token = data.get("access_token").map(|value| String::from_utf8_lossy(&value.0));
-        Ok(token.is_some_and(|token| self.squadcast.is_good(&token)))
+        Ok(self.is_good(&self.target().await?))
+    }
+
+    /// Whether that is so and the status says it of this very token.
+    pub async fn is_settled(&self) -> Result<bool> {
+        let target = self.target().await?;
+        let expiry = target.annotations().get(EXPIRES_AT).map(String::as_str);
+        let status = &self.credential().await?["status"];
+        Ok(self.is_good(&target) && status["expiresAt"].as_str() == expiry)
+    }
+
+    async fn target(&self) -> Result<Secret> {
+        Ok(Api::default_namespaced(self.plane.client()).get(TARGET).await?)
+    }
+
+    fn is_good(&self, target: &Secret) -> bool {
+        let token = target.data.as_ref().and_then(|data| data.get("access_token"));
+        token.is_some_and(|token| self.squadcast.is_good(&String::from_utf8_lossy(&token.0)))
     }
 
     /// Everything that the operator has written.

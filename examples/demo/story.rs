@@ -50,12 +50,10 @@ async fn set_up(stage: &mut Stage, steps: &mut Steps) -> Result<()> {
         "etcd, kube-apiserver and kube-controller-manager run, and a stand-in for Squadcast's auth service.",
     );
     println!("{}, the stand-in at {}", stage.kubernetes().await?, stage.squadcast.url());
-    let shell = &stage.shell;
     steps.next("Install the definition of the resource.");
-    shell.run("kubectl apply -f crds/squadcastcredentials.yaml").await?;
-    shell
-        .run("kubectl wait --for=condition=Established crd/squadcastcredentials.credentials.squadcast.com --timeout=30s")
-        .await?;
+    stage.shell.run("kubectl apply -f crds/squadcastcredentials.yaml").await?;
+    // Not by `kubectl wait`, which fails on a definition that has no conditions yet.
+    until("the resource was not served", async || Ok(stage.is_served().await)).await?;
     steps.next("Start the operator.");
     stage.start_operator().await;
     Ok(())
@@ -89,7 +87,7 @@ async fn edited_secret(stage: &Stage, steps: &mut Steps) -> Result<()> {
         .run(r#"kubectl patch secret squadcast-token -p '{"stringData":{"access_token":"edited"}}'"#)
         .await?;
     let began = Instant::now();
-    let repaired = async || Ok(stage.squadcast.count(FIRST) > asked && stage.token_is_good().await?);
+    let repaired = async || Ok(stage.squadcast.count(FIRST) > asked && stage.is_settled().await?);
     until("the edited Secret was not repaired", repaired).await?;
     println!(
         "Repaired after {:.1} s; exchanges of a resource are at least 5 s apart.",
