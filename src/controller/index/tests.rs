@@ -49,8 +49,8 @@ fn key(name: &str) -> Key {
     Key::new("ns", name)
 }
 
-fn facts(secret: SecretMeta) -> Option<Arc<SecretFacts>> {
-    Some(Arc::new(secret.facts))
+fn facts(secret: SecretMeta) -> Arc<SecretFacts> {
+    Arc::new(secret.facts)
 }
 
 /// An index with resource `a` (source `sa`, target `ta`), already reconciled.
@@ -60,7 +60,10 @@ fn settled() -> Index {
     assert_eq!(index.apply_credential(0, credential("a", "sa", "ta", 2)), [key("a")]);
     let input = index.input(&key("a")).unwrap();
     let learned = Learned {
-        secrets: vec![(key("sa"), facts(plain("sa", 1))), (key("ta"), facts(owned("ta", 3, "a")))],
+        secrets: vec![
+            (key("sa"), Some(facts(plain("sa", 1)))),
+            (key("ta"), Some(facts(owned("ta", 3, "a")))),
+        ],
         status: None,
     };
     assert!(!index.finish(&key("a"), &input, learned));
@@ -129,7 +132,7 @@ fn what_changed_under_a_reconcile_calls_for_another() {
     index.apply_secret(0, plain("sa", 4));
     let input = index.input(&key("a")).unwrap();
     index.apply_secret(0, plain("sa", 5));
-    let learned = Learned { secrets: vec![(key("sa"), facts(plain("sa", 4)))], status: None };
+    let learned = Learned { secrets: vec![(key("sa"), Some(facts(plain("sa", 4))))], status: None };
     assert!(index.finish(&key("a"), &input, learned));
 }
 
@@ -139,7 +142,7 @@ fn a_secret_deleted_while_it_was_read_does_not_come_back() {
     index.apply_secret(0, owned("ta", 3, "a"));
     let input = index.input(&key("a")).unwrap();
     index.delete_secret(0, &key("ta"), "8");
-    let learned = Learned { secrets: vec![(key("ta"), facts(owned("ta", 7, "a")))], status: None };
+    let learned = Learned { secrets: vec![(key("ta"), Some(facts(owned("ta", 7, "a"))))], status: None };
     assert!(index.finish(&key("a"), &input, learned));
     assert_eq!(index.input(&key("a")).unwrap().target, Known::Absent);
 }
