@@ -20,7 +20,7 @@ test: tools ## Run every check and test, as CI does; the cheap ones first
 	@mkdir -p .cache/tests && date +%s >.cache/tests/began
 	@echo "==> Format"
 	@$(MAKE) -s fmt
-	@echo "==> Lints (the first time 2 minutes on 2 cores: it compiles what the crate depends on)"
+	@echo "==> Lints (the first time 2 to 3 minutes on 2 cores: it compiles what the crate depends on)"
 	@$(MAKE) -s lint
 	@echo "==> Pure tests (the first time 2 minutes to build)"
 	@$(MAKE) -s unit
