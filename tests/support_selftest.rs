@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,15 +22,12 @@ use support::{
     Component, ControlPlane, Cut, DEADLINE, Gate, Proxy, Reply, Script, Squadcast, Tls, World, eventually,
 };
 
-/// Where the test that gets killed says what it started.
-const REPORT: &str = "SUPPORT_SELFTEST_REPORT";
-
 fn config_map(name: &str) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
 }
 
 /// Waits until nothing is left of a control plane.
-async fn gone(pids: &[u32], folder: &std::path::Path) {
+async fn gone(pids: &[u32], folder: &Path) {
     eventually("the control plane's end", Duration::from_secs(15), async || {
         let left: Vec<_> = pids.iter().filter(|&&pid| alive(pid)).collect();
         if left.is_empty() && !folder.exists() {
@@ -94,38 +91,44 @@ async fn the_audit_log_counts_requests_by_user() {
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 403));
 }
 
+/// Folders of control planes below this one, with the process ids that are noted in each.
+fn control_planes(below: &Path) -> std::io::Result<Vec<(PathBuf, Vec<u32>)>> {
+    let noted = |folder: PathBuf| {
+        let pids = ["etcd", "kube-apiserver", "kube-controller-manager"].iter().filter_map(|name| {
+            std::fs::read_to_string(folder.join(name).with_extension("pid")).ok()?.parse().ok()
+        });
+        let pids = pids.collect();
+        (folder, pids)
+    };
+    std::fs::read_dir(below)?.map(|entry| entry.map(|entry| noted(entry.path()))).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_test_leaves_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let report = folder.path().join("report");
+    let temporary = tempfile::tempdir().unwrap();
+    // A test of this file that takes much longer than the start of its first control plane.
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "start_a_control_plane_to_be_killed", "--ignored"])
-        .env(REPORT, &report)
+        .args(["--exact", "two_control_planes_run_side_by_side_and_survive_faults"])
+        .env("TMPDIR", temporary.path())
+        .env_remove("SQUADCAST_TEST_KEEP")
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let text =
-        eventually("the victim's control plane", DEADLINE, async || std::fs::read_to_string(&report)).await;
-    let started: (Vec<u32>, PathBuf) = serde_json::from_str(&text).unwrap();
-    assert!(started.0.len() == 3 && started.0.iter().all(|&pid| alive(pid)) && started.1.exists());
+    let (folder, pids) = eventually("the victim's control plane", DEADLINE, async || {
+        control_planes(temporary.path()).ok()?.into_iter().find(|(_, pids)| pids.len() == 3)
+    })
+    .await;
+    assert!(pids.iter().all(|&pid| alive(pid)));
+    assert!(victim.try_wait().unwrap().is_none(), "the victim ended before it was killed");
     victim.kill().unwrap();
     victim.wait().unwrap();
-    gone(&started.0, &started.1).await;
-}
-
-#[test]
-#[ignore = "started and killed by another test"]
-fn start_a_control_plane_to_be_killed() {
-    let Some(report) = std::env::var_os(REPORT).map(PathBuf::from) else {
-        return;
-    };
-    let plane = ControlPlane::start();
-    let text = serde_json::to_string(&(plane.pids(), plane.folder())).unwrap();
-    std::fs::write(report.with_extension("new"), text).unwrap();
-    std::fs::rename(report.with_extension("new"), report).unwrap();
-    loop {
-        std::thread::park();
-    }
+    gone(&pids, &folder).await;
+    // Another one that it had begun to start is gone as well.
+    eventually("an empty folder", DEADLINE, async || {
+        let left = control_planes(temporary.path()).map_err(|error| error.to_string())?;
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! The data of the target Secret: the default keys, or what a user's templates make of a token.
 //!
-//! Templates are MiniJinja's, cut down to expressions, `if` and filters ([`syntax`] and [`filters`] say what is
+//! Templates are MiniJinja's, cut down to expressions, `if` and filters (`syntax` and `filters` say what is
 //! left). A name that is no variable is an error wherever it stands, in a branch that is not taken and before
 //! `default` too; `default` is for a value that an item or attribute look-up does not find.
 //!

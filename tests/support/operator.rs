@@ -122,6 +122,11 @@ impl Operator {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// The file with that.
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
     pub fn log_lines(&self) -> Vec<String> {
         self.log().lines().map(str::to_owned).collect()
     }

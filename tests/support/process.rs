@@ -56,7 +56,8 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// Starts `command`, whose program, arguments and environment count; its log is `folder/<name>.log`, appended to.
+    /// Starts `command`, whose program, arguments and environment count; its log is `folder/<name>.log`, appended to,
+    /// and its process id is in `folder/<name>.pid`.
     pub fn start(name: &str, folder: &Path, command: &Command) -> std::io::Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let errors = OpenOptions::new().create(true).append(true).open(&log)?;
@@ -86,6 +87,7 @@ impl Supervised {
         })?;
         let mut started =
             Self { name: name.to_owned(), pid, log, folder: folder.to_owned(), kept: false, shell, pipe };
+        std::fs::write(folder.join(format!("{name}.pid")), pid.to_string())?;
         if std::env::var_os("SQUADCAST_TEST_KEEP").is_some() {
             started.keep_folder();
         }

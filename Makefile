@@ -1,0 +1,84 @@
+# What one does with this repository; `make` alone lists it.
+.POSIX:
+.PHONY: help demo test fmt lint doc unit wire cluster crd check-generated deny controlplane tools
+
+# Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
+# different features, and prints the path of the binary, wherever cargo's target folder is.
+OPERATOR = cargo build --bin squadcast-operator --example demo --message-format=json-render-diagnostics \
+	| sed -n 's/.*"executable":"\([^"]*squadcast-operator\)".*/\1/p'
+CRD = crds/squadcastcredentials.yaml
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+demo: tools ## Show the operator at work on a real API server, in 1 to 2 minutes; KEEP=1 leaves it running
+	@echo "==> Building etcd, Kubernetes and the operator (the first time about 8 minutes on 2 cores, then seconds)"
+	@tests/controlplane/build.sh
+	@operator=$$($(OPERATOR)) && test -n "$$operator" && exec cargo run --quiet --example demo -- "$$operator"
+
+test: tools ## Run every check and test, as CI does; the cheap ones first
+	@mkdir -p .cache/tests && date +%s >.cache/tests/began
+	@echo "==> Format"
+	@$(MAKE) -s fmt
+	@echo "==> Lints (the first time 2 to 3 minutes on 2 cores: it compiles what the crate depends on)"
+	@$(MAKE) -s lint
+	@echo "==> Pure tests (the first time 2 minutes to build)"
+	@$(MAKE) -s unit
+	@echo "==> Wire tests"
+	@$(MAKE) -s wire
+	@echo "==> Generated files"
+	@$(MAKE) -s check-generated
+	@echo "==> Documentation of the code (the first time 1 minute)"
+	@$(MAKE) -s doc
+	@echo "==> Licences and sources of what the crate depends on"
+	@$(MAKE) -s deny
+	@echo "==> Control plane for the cluster tests (the first time 6 minutes to build)"
+	@$(MAKE) -s controlplane
+	@echo "==> Cluster tests (some minutes)"
+	@$(MAKE) -s cluster
+	@seconds=$$(($$(date +%s) - $$(cat .cache/tests/began))) && \
+		echo "==> $$(tests/level.sh summary), in $$((seconds / 60)) min $$((seconds % 60)) s." && \
+		echo "Everything is fine: format, lints, generated files, documentation and tests."
+
+fmt: ## Check the format (cargo fmt makes it right)
+	@cargo fmt --check
+
+lint: ## Check with clippy; a warning is an error
+	@cargo clippy --quiet --all-targets -- -D warnings
+
+doc: ## Build the code's documentation; a warning is an error
+	@RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
+
+unit: ## Run the pure tests: unit, property and documentation tests
+	@tests/level.sh pure
+
+wire: ## Run the tests of the exchange against an HTTPS stand-in
+	@tests/level.sh wire
+
+cluster: controlplane ## Run the built operator against a real control plane
+	@tests/level.sh cluster
+
+crd: ## Write the resource's definition from the code
+	@operator=$$($(OPERATOR)) && test -n "$$operator" && "$$operator" crd >$(CRD).new && mv $(CRD).new $(CRD)
+
+check-generated: ## Check that generated files are what the code makes
+	@operator=$$($(OPERATOR)) && test -n "$$operator" || exit 1; \
+	"$$operator" crd | diff -u $(CRD) - || \
+		{ echo "$(CRD) differs from what the code makes: run make crd, and look at the change" >&2; exit 1; }
+
+deny: ## Check licences and sources of dependencies, where cargo-deny is installed
+	@if cargo deny --version >/dev/null 2>&1; then \
+		cargo deny --log-level error check bans licenses sources; \
+	else \
+		echo "cargo-deny is not installed: licences and sources are not checked here"; \
+	fi
+
+controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
+	@tests/controlplane/build.sh
+
+tools:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.90 or newer, with rustup (https://rustup.rs) or from your system's packages" >&2; exit 1; }
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || { echo "rustfmt or clippy is missing: rustup component add rustfmt clippy, or your system's packages of these names" >&2; exit 1; }
+	@command -v go >/dev/null || { echo "go is missing: install Go 1.26 or newer (https://go.dev/doc/install) or from your system's packages" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "cc is missing: install a C compiler, such as gcc or clang, from your system's packages" >&2; exit 1; }
+	@command -v bash >/dev/null || { echo "bash is missing: install it from your system's packages" >&2; exit 1; }
