@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use tracing::debug;
 
 use super::{Acted, Case, Context, Credential, Decision, Restarts, report, status};
-use crate::{api::ConditionType, schedule::plus};
+use crate::{
+    api::{Condition, ConditionType, SquadcastCredentialStatus},
+    schedule::plus,
+};
 
 /// A quick answer is awaited this long before anything is told, in seconds, so that `Ready` does not flap.
 const QUICK: i64 = 1;
@@ -36,10 +39,11 @@ pub(super) async fn attempt<T>(
         // As it is during a back-off: nothing is said of the attempt, only of the token.
         let waiting = Decision::BackOff { until: at };
         let next = report(&as_told, &waiting, &Acted::Nothing, &Restarts::NotDue, ctx.now()).status;
-        let ready = |status: &crate::api::SquadcastCredentialStatus| {
-            status.condition(ConditionType::Ready).map(|c| (c.is_true(), c.reason.clone()))
+        let ready = |status: &SquadcastCredentialStatus| {
+            status.condition(ConditionType::Ready).is_some_and(Condition::is_true)
         };
-        if ready(&next) == ready(history) || !(ctx.may_act)() {
+        // Only a promise that does not hold any more is taken back; all else can wait for the answer.
+        if !ready(history) || ready(&next) || !(ctx.may_act)() {
             continue;
         }
         match status::write(&ctx.client, credential, &next).await {
