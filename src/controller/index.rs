@@ -468,7 +468,11 @@ impl Index {
         let rank = |c: &Credential| {
             let holds = facts.is_some_and(|f| match &f.controller {
                 Some(controller) => controller.uid == c.uid,
-                None => f.credential.as_deref() == Some(&*c.key.name),
+                // Under `Merge` it holds what it has written by permission.
+                None => match &f.credential {
+                    Some(name) => **name == *c.key.name,
+                    None => f.written_by_us() && f.allow_write_by.as_deref() == Some(&*c.key.name),
+                },
             });
             (!holds, c.created, c.key.name.clone())
         };
