@@ -73,6 +73,8 @@ pub struct Context {
     pub may_act: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether a resource is still as a reconcile found it.
     pub still_wanted: Box<dyn Fn(&Input) -> bool + Send + Sync>,
+    /// Whether a resource may still be written for: it has not been deleted or suspended meanwhile.
+    pub still_there: Box<dyn Fn(&Credential) -> bool + Send + Sync>,
     /// Passes an event on.
     pub tell: Tell,
 }

@@ -419,6 +419,14 @@ impl Index {
         })
     }
 
+    /// Whether the resource has been neither deleted nor suspended since: checked before a token is written.
+    pub fn still_there(&self, credential: &Credential) -> bool {
+        self.credentials.get(&credential.key).is_some_and(|entry| {
+            let now = &entry.credential;
+            now.uid == credential.uid && !now.deleting && !now.spec.suspend
+        })
+    }
+
     /// Whether there is a resource of this name.
     pub fn is_known(&self, key: &Key) -> bool {
         self.credentials.contains_key(key)

@@ -39,7 +39,7 @@ pub(super) async fn attempt<T>(
         let ready = |status: &crate::api::SquadcastCredentialStatus| {
             status.condition(ConditionType::Ready).map(|c| (c.is_true(), c.reason.clone()))
         };
-        if ready(&next) == ready(history) || !(ctx.may_act)() {
+        if ready(&next) == ready(history) || !(ctx.may_act)() || !(ctx.still_there)(credential) {
             continue;
         }
         match status::write(&ctx.client, credential, &next).await {
