@@ -1,13 +1,13 @@
 //! Clocks that differ, answers that repeat themselves, and how far apart exchanges are.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    steps::{Stage, failures, instant, source, spec, target, token},
-    support::{DEADLINE, Reply, eventually, world::condition},
+    steps::{Stage, conditions, failures, instant, source, spec, target, token},
+    support::{DEADLINE, Reply, Script, eventually, world::condition},
 };
 
 const SKEW: &str = "credentials.squadcast.com/clock-skew";
@@ -182,4 +182,52 @@ async fn what_fell_due_while_the_process_stood_still_is_done_when_it_goes_on() {
     stage.squadcast.wait_for_count("rt-due", 2, DEADLINE).await;
     stage.settled("due").await;
     stage.settled("new").await;
+}
+
+#[tokio::test]
+async fn ready_ends_within_two_seconds_of_expiry_while_the_next_attempt_is_far_away() {
+    let stage = Stage::new("expiry-prompt").await;
+    // After a rejection the next attempt comes after a minute: nothing but expiry is due then.
+    stage.resource("one", Script::of([Reply::token().life(20), Reply::error(402)])).await;
+    stage.settled("one").await;
+    let failing = stage.attempt("one").await;
+    let expired = stage.wait_status("one", "Ready=False", |r| conditions(r).starts_with("Ready=False")).await;
+    let ready = condition(&expired, "Ready").unwrap();
+    let turned: Timestamp = ready["lastTransitionTime"].as_str().unwrap().parse().unwrap();
+    let late = turned.as_second() - instant(&failing, "expiresAt").as_second();
+    assert!((0..=2).contains(&late), "{late} s after expiry: {}", expired["status"]);
+    assert!(instant(&failing, "nextAttemptAt") > turned, "{}", expired["status"]);
+    assert_eq!(stage.exchanges("one"), 2);
+}
+
+#[tokio::test]
+async fn a_change_is_acted_on_within_two_seconds_at_the_median() {
+    let stage = Stage::new("prompt").await;
+    let names: Vec<_> = (0..9).map(|number| format!("p{number}")).collect();
+    let median = |mut taken: Vec<Duration>| {
+        taken.sort();
+        taken[taken.len() / 2]
+    };
+    let (mut created, mut changed) = (Vec::new(), Vec::new());
+    for name in &names {
+        stage.source(name, Reply::token()).await;
+        let began = Instant::now();
+        stage.credential(name, &source(name), &target(name)).await;
+        eventually("the Secret", DEADLINE, async || stage.written(name).await.1).await;
+        created.push(began.elapsed());
+    }
+    // The pause between two exchanges of one resource is over.
+    let due = instant(&stage.settled("p8").await, "lastRenewedAt").as_second() + 7;
+    eventually("the pause to end", DEADLINE, async || Timestamp::now().as_second() > due).await;
+    for name in &names {
+        let next = format!("rt-{name}-next");
+        stage.squadcast.accept(&next);
+        let began = Instant::now();
+        stage.put_secret(&source(name), &[("refresh_token", &next)]).await;
+        stage.squadcast.wait_for_count(&next, 1, DEADLINE).await;
+        changed.push(began.elapsed());
+    }
+    for taken in [median(created), median(changed)] {
+        assert!(taken < Duration::from_secs(2), "{taken:?}");
+    }
 }
