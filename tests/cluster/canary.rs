@@ -28,7 +28,7 @@ fn token(name: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Finds pieces of tokens.
@@ -231,7 +231,9 @@ async fn shows_no_token(format: &str) {
         world.squadcast.script(&refresh_token, reply.clone());
         let value = if name == "lines" { format!("{refresh_token}\n{refresh_token}") } else { refresh_token };
         source(&world, name, "refresh_token", &value);
-        tokens_of(name).iter().for_each(|token| search.add(token));
+        for token in tokens_of(name) {
+            search.add(&token);
+        }
         search.add(&token(&format!("next {name}")));
     }
     search.add(&STANDARD_NO_PAD.encode(token("access denied")));
@@ -292,8 +294,9 @@ async fn shows_no_token(format: &str) {
             let mut refresh = Search::default();
             refresh.add(&token(&format!("refresh {resource}")));
             refresh.add(&token(&format!("next {resource}")));
-            let data = secret.data.unwrap_or_default();
-            data.into_values().for_each(|value| refresh.is_not_in(&name, value.0));
+            for value in secret.data.unwrap_or_default().into_values() {
+                refresh.is_not_in(&name, value.0);
+            }
         }
     }
     operator.sigterm();
@@ -321,7 +324,9 @@ async fn check_shows_no_token_whatever_the_answer_is() {
     all.push(("good", good, "TokenValid"));
     for (name, reply, reason) in all {
         let mut search = Search::default();
-        tokens_of(name).iter().for_each(|token| search.add(token));
+        for token in tokens_of(name) {
+            search.add(&token);
+        }
         search.add(&token("next good"));
         let refresh_token = token(&format!("refresh {name}"));
         standin.script(&refresh_token, reply);

@@ -348,9 +348,9 @@ async fn ready_turns_false_when_the_token_expires_and_not_before() {
     for (name, reason) in [("no", "RequestRejected"), ("down", "ServiceUnavailable")] {
         let failing = world.wait_for(name, "Synced", "False", reason).await;
         let expired = world.wait_for(name, "Ready", "False", reason).await;
-        let expires = time(&failing["status"]["expiresAt"]);
+        let end = time(&failing["status"]["expiresAt"]);
         let turned = time(&condition(&expired, "Ready").unwrap()["lastTransitionTime"]);
-        let late = turned.as_second() - expires.as_second();
+        let late = turned.as_second() - end.as_second();
         assert!((0..15).contains(&late), "{name}: {late} s after expiry: {}", expired["status"]);
         let failed = time(&condition(&expired, "Synced").unwrap()["lastTransitionTime"]);
         assert!(failed <= turned, "{name}: {}", expired["status"]);
