@@ -1,6 +1,6 @@
 //! Resources and Secrets that go, change hands or change under an exchange.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Secret;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     steps::{Stage, conditions, message, source, spec, target},
-    support::{DEADLINE, Gate, Reply, Script, eventually, world::World},
+    support::{Component, ControlPlane, DEADLINE, Gate, Reply, Script, eventually, world::World},
 };
 
 const ALLOW: &str = "credentials.squadcast.com/allow-write-by";
@@ -287,4 +287,43 @@ async fn who_waits_or_fails_is_not_written_again_by_another_process() {
     let writes: Vec<_> = stage.requests_of(&stage.operator);
     let writes = writes.iter().filter(|r| r.is_write() && !r.name.starts_with("flush-")).collect::<Vec<_>>();
     assert!(writes.iter().all(|r| r.resource == "events"), "{writes:?}");
+}
+
+#[tokio::test]
+async fn an_api_server_that_comes_back_finds_nothing_to_be_written() {
+    let plane = Arc::new(ControlPlane::start());
+    let stage = Stage::with(World::on(&plane, "back").await, &[]).await;
+    stage.resource("fine", Reply::token()).await;
+    stage.resource("stalled", Reply::error(401)).await;
+    stage.wait_for("stalled", "Stalled", "True", "RefreshTokenRejected").await;
+    let before = [stage.settled("fine").await, stage.get("stalled").await.unwrap()];
+    let secret = stage.secret(&target("fine")).await;
+    plane.restart(Component::ApiServer);
+    stage.flush().await;
+    assert_eq!([stage.get("fine").await.unwrap(), stage.get("stalled").await.unwrap()], before);
+    assert_eq!(stage.secret(&target("fine")).await, secret);
+    assert_eq!((stage.exchanges("fine"), stage.exchanges("stalled")), (1, 1));
+    assert_eq!(stage.operator.exit_code(), None);
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_was_replaced_for_one_that_is_deleted_meanwhile_is_saved() {
+    let stage = Stage::new("leaving-rotated").await;
+    let gate = Gate::new();
+    stage.squadcast.accept("rt-next");
+    stage.source("one", Reply::token().refresh_token("rt-next").hold(&gate)).await;
+    let mut saves = spec("one", json!({}));
+    saves["refreshTokenRotation"] = "WriteBack".into();
+    stage.apply("one", saves).await;
+    stage.squadcast.wait_for_count("rt-one", 1, DEADLINE).await;
+    stage.delete("one").await;
+    stage.flush().await;
+    gate.release();
+    // The user's other uses of that refresh token would be lost with it.
+    eventually("the new value in the source", DEADLINE, async || {
+        stage.secret_data(&source("one")).await["refresh_token"] == "rt-next"
+    })
+    .await;
+    stage.flush().await;
+    assert_eq!(stage.secret(&target("one")).await, None);
 }
