@@ -73,6 +73,8 @@ pub struct Context {
     pub may_act: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether a resource is still as a reconcile found it.
     pub still_wanted: Box<dyn Fn(&Input) -> bool + Send + Sync>,
+    /// Whether a resource may still be written for: it has not been deleted or suspended meanwhile.
+    pub still_there: Box<dyn Fn(&Credential) -> bool + Send + Sync>,
     /// Passes an event on.
     pub tell: Tell,
 }
@@ -132,7 +134,10 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             },
         };
         memory.unreachable = 0;
-        note_reads(&mut learned, credential, &seen);
+        learned.secrets.clear();
+        if unread.is_none() {
+            note_reads(&mut learned, credential, &seen);
+        }
         let remembered = memory.clone();
         let regions: Vec<&str> = ctx.regions.names().collect();
         let case = Case {
@@ -194,6 +199,8 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
         let report = report(&case, &decision, &acted, &restarts, ctx.now());
         return conclude(ctx, &current, memory, learned, report).await;
     }
+    // What was seen led to nothing: whatever has changed since this reconcile began calls for another.
+    learned.secrets.clear();
     Done { memory, learned, wake: None, outcome: "dropped" }
 }
 
@@ -202,7 +209,7 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
 async fn tidy(ctx: &Context, case: &Case<'_>, now: Timestamp, learned: &mut Learned) {
     let held = case.held(now).is_some();
     let current = case.seen.target.facts().is_none_or(|facts| metadata_is_current(case.desired(), facts));
-    if held && !current && case.rival.is_none() {
+    if held && !current && case.rival.is_none() && !case.credential.spec.suspend {
         let acted = act::rewrite(ctx, case).await;
         note_writes(learned, case.credential, &acted);
     }
@@ -335,7 +342,6 @@ fn unreadable(error: &kube::Error, input: &Input) -> Unreadable {
 }
 
 fn note_reads(learned: &mut Learned, credential: &Credential, seen: &Observation) {
-    learned.secrets.clear();
     match &seen.source {
         Source::Unread => {}
         Source::Missing => learned.secrets.push((credential.source(), None)),

@@ -114,6 +114,10 @@ async fn serve(
             let (index, shutdown) = (index.clone(), shutdown.clone());
             Box::new(move |input| !shutdown.is_requested() && index.lock().still_wanted(input))
         },
+        still_there: {
+            let index = index.clone();
+            Box::new(move |credential| index.lock().still_there(credential))
+        },
         tell: Box::new(move |credential, note| tell(&sender, credential, note)),
     });
     let settings = controller::Settings {

@@ -419,6 +419,14 @@ impl Index {
         })
     }
 
+    /// Whether the resource has been neither deleted nor suspended since: checked before a token is written.
+    pub fn still_there(&self, credential: &Credential) -> bool {
+        self.credentials.get(&credential.key).is_some_and(|entry| {
+            let now = &entry.credential;
+            now.uid == credential.uid && !now.deleting && !now.spec.suspend
+        })
+    }
+
     /// Whether there is a resource of this name.
     pub fn is_known(&self, key: &Key) -> bool {
         self.credentials.contains_key(key)
@@ -468,7 +476,11 @@ impl Index {
         let rank = |c: &Credential| {
             let holds = facts.is_some_and(|f| match &f.controller {
                 Some(controller) => controller.uid == c.uid,
-                None => f.credential.as_deref() == Some(&*c.key.name),
+                // Under `Merge` it holds what it has written by permission.
+                None => match &f.credential {
+                    Some(name) => **name == *c.key.name,
+                    None => f.written_by_us() && f.allow_write_by.as_deref() == Some(&*c.key.name),
+                },
             });
             (!holds, c.created, c.key.name.clone())
         };

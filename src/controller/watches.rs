@@ -138,7 +138,10 @@ async fn follow<K>(
     while let Some(event) = stream.next().await {
         let change = match event {
             Ok(event) => {
-                pause = PAUSES.0;
+                // A list that only begins proves nothing yet.
+                if !matches!(event, Event::Init) {
+                    pause = PAUSES.0;
+                }
                 match event {
                     Event::Init => Change::Listing,
                     Event::InitApply(object) | Event::Apply(object) => Change::Applied(object),

@@ -165,6 +165,10 @@ async fn store(
             Err(rotation::NotWritten::Refused(refused)) => return refused_write(refused),
         }
     }
+    // A refresh token is saved in any case; the target is written only for one that still wants it.
+    if !(ctx.still_there)(case.credential) {
+        return Acted::Dropped;
+    }
     let grant = &pending.grant;
     let spec = &case.credential.spec;
     let inputs = Inputs {

@@ -95,14 +95,14 @@ impl Why {
         match self {
             Self::Requested | Self::Edited => true,
             // A target that was never there was not deleted either.
-            Self::Missing => issued_before,
+            Self::Missing | Self::NoToken => issued_before,
             _ => false,
         }
     }
 
     /// It repairs what somebody did to the target.
     pub fn is_repair(self, issued_before: bool) -> bool {
-        matches!(self, Self::Edited) || matches!(self, Self::Missing) && issued_before
+        matches!(self, Self::Edited) || matches!(self, Self::Missing | Self::NoToken) && issued_before
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn attempt<T>(
             status.condition(ConditionType::Ready).is_some_and(Condition::is_true)
         };
         // Only a promise that does not hold any more is taken back; all else can wait for the answer.
-        if !ready(history) || ready(&next) || !(ctx.may_act)() {
+        if !ready(history) || ready(&next) || !(ctx.may_act)() || !(ctx.still_there)(credential) {
             continue;
         }
         match status::write(&ctx.client, credential, &next).await {

@@ -177,7 +177,7 @@ async fn read_target(client: &Client, credential: &Credential, known: &Known) ->
     };
     let content = Content {
         immutable: secret.immutable(),
-        ours: !secret.facts().written_by_us() || secret.data_is_ours(),
+        ours: secret.facts().token.is_none() || secret.data_is_ours(),
         keys: secret.keys().map(str::to_owned).collect(),
     };
     Ok(Target::Present { facts: Arc::new(secret.into_meta().facts), content: Some(content) })

@@ -17,6 +17,8 @@ use crate::{
     squadcast::{RefreshToken, Regions},
 };
 
+mod instants;
+
 const LIFE: i64 = 172_800;
 const ISSUED: i64 = 1_700_000_000;
 const UID: &str = "11111111-1111-1111-1111-111111111111";
@@ -61,24 +63,34 @@ fn token(text: &str) -> RefreshToken {
 
 /// The Secret as the API server would return it after the operator has created it.
 fn written(credential: &Credential, refresh_token: &str) -> Value {
+    written_of(credential, refresh_token, (ISSUED, ISSUED + LIFE), 0)
+}
+
+/// The same with these times of issue and expiry, by a clock that is ahead of ours by `skew`.
+fn written_of(
+    credential: &Credential,
+    refresh_token: &str,
+    (issued_at, expires_at): (i64, i64),
+    skew: i64,
+) -> Value {
     let spec = &credential.spec;
     let data = render::render(
         spec.target.template.as_ref(),
         &render::Inputs {
             access_token: "access",
             token_type: "Bearer",
-            issued_at: ISSUED,
-            expires_at: ISSUED + LIFE,
+            issued_at,
+            expires_at,
             region: &spec.region,
             api_url: "https://api.squadcast.com",
         },
     )
     .unwrap();
     let notes = TokenNotes {
-        issued_at: ISSUED,
-        expires_at: ISSUED + LIFE,
+        issued_at,
+        expires_at,
         fingerprint: token(refresh_token).fingerprint(&spec.region),
-        skew: 0,
+        skew,
         template_hash: template_hash(
             &spec.region,
             "https://api.squadcast.com",

@@ -165,8 +165,8 @@ fn owner_references(desired: Desired<'_>, facts: Option<&SecretFacts>) -> Option
             "kind": names::KIND,
             "name": desired.credential,
             "uid": desired.credential_uid,
+            // Without blockOwnerDeletion, which would need a right on the resource's finalizers.
             "controller": true,
-            "blockOwnerDeletion": true,
         }));
     }
     Some(owners.into())

@@ -13,8 +13,10 @@ mod support;
 
 mod admission;
 mod canary;
+mod clocks;
 mod command;
 mod failures;
+mod leaving;
 mod life;
 mod obstacles;
 mod process;

@@ -1,5 +1,6 @@
 //! Workloads that are restarted after a change of the Secret: once for each change after the first issue.
 
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::{
@@ -78,6 +79,49 @@ async fn workloads_restart_once_for_each_change_after_the_first_issue() {
         assert_eq!(generation, 3, "{kind}");
         assert_ne!(now, *annotations, "{kind}");
     }
+}
+
+/// What a process that was killed after the write of the Secret leaves: the status of before.
+async fn status_of(world: &World, before: &Value) {
+    let mut status = before["status"].clone();
+    status["lastHandledRenewRequest"] =
+        world.get("one").await.unwrap()["status"]["lastHandledRenewRequest"].clone();
+    let patch = Patch::Merge(json!({ "status": status }));
+    world.credentials().patch_status("one", &PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test]
+async fn workloads_restart_once_where_the_operator_was_killed_before_or_after_restarting_them() {
+    let mut stage = Stage::new("restart-killed").await;
+    workload(&stage, "Deployment", "app");
+    stage.source("one", Reply::token()).await;
+    stage.apply("one", restarting("one", &[("Deployment", "app")])).await;
+    let first = stage.settled("one").await;
+    stage.attempt("one").await;
+    let renewed = stage.settled("one").await;
+    assert_eq!(seen(&stage, "Deployment", "app").0, 2);
+    let hash = |r: &Value| r["status"]["restartedDataHash"].clone();
+    assert_ne!(hash(&first), hash(&renewed));
+
+    // Killed after the restart, before the status told of it: not a second time.
+    stage.restart(async |world| status_of(world, &first).await).await;
+    stage.wait_status("one", "the hash", |r| hash(r) == hash(&renewed)).await;
+    assert_eq!(seen(&stage, "Deployment", "app").0, 2);
+
+    // Killed between the write of the Secret and the restart: once.
+    stage
+        .restart(async |world| {
+            status_of(world, &first).await;
+            let output =
+                world.plane.kubectl(&["delete", "deployment", "app", "-n", &world.namespace, "--wait=true"]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            workload(world, "Deployment", "app");
+        })
+        .await;
+    stage.wait_status("one", "the hash", |r| hash(r) == hash(&renewed)).await;
+    stage.flush().await;
+    assert_eq!(seen(&stage, "Deployment", "app").0, 2);
+    assert_eq!(stage.exchanges("one"), 2);
 }
 
 #[tokio::test]

@@ -176,3 +176,33 @@ async fn an_immutable_source_is_refused_before_an_exchange() {
     stage.apply("one", spec("one", json!({}))).await;
     stage.settled("one").await;
 }
+
+#[tokio::test]
+async fn each_secret_of_one_refresh_token_is_treated_as_its_own_resource_says() {
+    let stage = Stage::new("rotation-own").await;
+    let reply = rotates(&stage, "rt-next");
+    stage.squadcast.script("rt-shared", Script::of([reply, Reply::token()]));
+    for name in ["saves", "leaves", "saves-too"] {
+        stage.put_secret(&source(name), &[("refresh_token", "rt-shared")]).await;
+        let mut own = write_back(name, name);
+        if name == "leaves" {
+            own["refreshTokenRotation"] = "Ignore".into();
+        }
+        stage.apply(name, own).await;
+    }
+    for name in ["saves", "leaves", "saves-too"] {
+        stage.settled(name).await;
+        assert!(stage.written(name).await.1, "{name}");
+    }
+    stage.flush().await;
+    assert_eq!(stage.stored("saves").await, "rt-next");
+    assert_eq!(stage.stored("saves-too").await, "rt-next");
+    assert_eq!(stage.stored("leaves").await, "rt-shared");
+    assert_eq!((stage.squadcast.count("rt-shared"), stage.squadcast.count("rt-next")), (1, 0));
+    // Each goes on with what its own Secret holds.
+    for (name, refresh_token) in [("leaves", "rt-shared"), ("saves-too", "rt-next")] {
+        stage.attempt(name).await;
+        let minted = stage.squadcast.minted_as(&stage.written(name).await.0).unwrap();
+        assert_eq!(minted.refresh_token, refresh_token, "{name}");
+    }
+}

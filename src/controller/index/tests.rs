@@ -171,6 +171,42 @@ fn of_two_without_a_holder_the_smaller_name_of_one_age_wins() {
 }
 
 #[test]
+fn of_two_without_a_holder_the_older_wins_and_one_that_is_being_deleted_claims_nothing() {
+    let mut index = Index::new(false);
+    let older =
+        Credential { created: "2023-12-31T23:59:59Z".parse().unwrap(), ..credential("b", "sb", "t", 2) };
+    index.apply_credential(0, older.clone());
+    index.apply_credential(0, credential("a", "sa", "t", 2));
+    assert_eq!(index.input(&key("a")).unwrap().rival.as_deref(), Some("b"));
+    assert_eq!(index.input(&key("b")).unwrap().rival, None);
+    let mut suspended = Credential { generation: 2, ..older };
+    suspended.spec.suspend = true;
+    index.apply_credential(0, suspended.clone());
+    assert_eq!(index.input(&key("a")).unwrap().rival.as_deref(), Some("b"), "a suspended one holds on");
+    let woken = index.apply_credential(0, Credential { deleting: true, ..suspended });
+    assert!(woken.contains(&key("a")), "{woken:?}");
+    assert_eq!(index.input(&key("a")).unwrap().rival, None);
+}
+
+#[test]
+fn one_that_merges_into_a_secret_holds_it_against_an_older_one() {
+    let mut index = Index::new(false);
+    let merging = json!({ "annotations": {
+        names::ANNOTATION_ALLOW_WRITE: "b", names::ANNOTATION_MANAGED: "{\"data\":[\"access_token\"]}",
+    } });
+    index.apply_credential(0, credential("b", "sb", "t", 2));
+    index.apply_secret(0, secret("t", 3, &merging));
+    let input = index.input(&key("b")).unwrap();
+    let learned = Learned { secrets: vec![(key("t"), Some(facts(secret("t", 3, &merging))))], status: None };
+    index.finish(&key("b"), &input, learned);
+    let older =
+        Credential { created: "2023-12-31T23:59:59Z".parse().unwrap(), ..credential("a", "sa", "t", 4) };
+    index.apply_credential(0, older);
+    assert_eq!(index.input(&key("a")).unwrap().rival.as_deref(), Some("b"));
+    assert_eq!(index.input(&key("b")).unwrap().rival, None);
+}
+
+#[test]
 fn former_targets_are_those_that_it_still_controls() {
     let mut index = settled();
     index.apply_secret(0, owned("old", 2, "a"));

@@ -171,3 +171,25 @@ fn more_than_a_secret_holds_is_too_large() {
     let error = super::render(Some(&template), &inputs(&token)).unwrap_err();
     assert_eq!(error, RenderError::TooLarge { bytes: MAX_DATA + token.len() });
 }
+
+#[test]
+fn no_template_takes_long_to_refuse_or_render() {
+    let mut sources = hostile();
+    sources.push("{{ 'x' * 100000000 }}".to_owned());
+    sources.push("{{ access_token | replace('', access_token) | replace('', access_token) }}".to_owned());
+    sources.push("{% for i in range(100000000) %}{{ access_token }}{% endfor %}".to_owned());
+    sources.push("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned());
+    let (token, mut slowest) = (longest_token(), (std::time::Duration::ZERO, String::new()));
+    for source in sources {
+        let began = std::time::Instant::now();
+        drop(render(Some(&one("k", &source)), &inputs(&token)));
+        let took = began.elapsed();
+        if took > slowest.0 {
+            slowest = (took, source);
+        }
+    }
+    // Milliseconds in a release; unoptimized code on a busy machine is a hundred times slower, an endless loop
+    // or a repetition without bound far slower still.
+    let (took, source) = slowest;
+    assert!(took.as_secs() < 5, "{took:?} for {}", source.chars().take(80).collect::<String>());
+}

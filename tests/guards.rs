@@ -1,0 +1,58 @@
+//! The table in `tests/README.md` names tests that exist.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The tests of one file: functions whose attribute says so.
+fn tests_in(path: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let mut found = BTreeSet::new();
+    let mut marked = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            marked = true;
+        }
+        let function = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "));
+        if let Some((name, _)) = function.filter(|_| marked).and_then(|rest| rest.split_once('(')) {
+            found.insert(name.to_owned());
+            marked = false;
+        }
+    }
+    found
+}
+
+/// The file in which a test of this path is written, as the compiler looks for it.
+fn exists(level: &str, path: &str) -> bool {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (modules, name) = path.rsplit_once("::").unwrap_or(("", path));
+    let joined = modules.replace("::", "/");
+    let files = match level {
+        "lib" => {
+            let inline = joined.strip_suffix("/tests").unwrap_or(&joined);
+            vec![format!("src/{joined}.rs"), format!("src/{inline}.rs")]
+        }
+        "wire" => vec!["tests/wire.rs".to_owned()],
+        "cluster" => vec![format!("tests/cluster/{joined}.rs")],
+        _ => vec![],
+    };
+    files.iter().any(|file| tests_in(&root.join(file)).contains(name))
+}
+
+#[test]
+fn every_test_that_the_table_names_exists() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/README.md");
+    let text = std::fs::read_to_string(readme).expect("tests/README.md");
+    let names_tests = |row: &&str| ["`lib ", "`wire ", "`cluster "].iter().any(|level| row.contains(level));
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")).filter(names_tests);
+    let mut named = 0;
+    for row in rows {
+        let (promise, tests) = row.split_once(" | ").expect("two columns");
+        for test in tests.split('`').skip(1).step_by(2) {
+            let (level, path) = test.split_once(' ').unwrap_or_else(|| panic!("{promise}: {test}"));
+            assert!(exists(level, path), "{promise}: there is no test {test}");
+            named += 1;
+        }
+    }
+    assert!(named > 150, "{named}");
+}
