@@ -76,7 +76,12 @@ pub async fn act(
             Some(pending) => store(ctx, case, memory, region, found, pending, now).await,
             None => Acted::Changed,
         },
-        Decision::Rewrite { .. } => rewrite(ctx, case).await,
+        Decision::Rewrite { .. } => {
+            if !case.spec_changed() {
+                memory.repaired(now);
+            }
+            rewrite(ctx, case).await
+        }
         _ => Acted::Nothing,
     }
 }

@@ -276,7 +276,13 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
     match need {
         Err(why) => exchange(case, why, now),
         Ok((facts, renewal)) if metadata_is_current(case.desired(), facts) => Decision::Fine { renewal },
-        Ok((_, renewal)) => Decision::Rewrite { renewal },
+        // Somebody who keeps changing labels or owners back is no cheaper than one who changes the data.
+        Ok((_, renewal)) => match schedule::next_repair(&case.memory.repairs, now) {
+            Some(until) if !case.spec_changed() => {
+                Decision::Contested { until: schedule::whole_seconds(until) }
+            }
+            _ => Decision::Rewrite { renewal },
+        },
     }
 }
 
