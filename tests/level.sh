@@ -62,6 +62,8 @@ case $level in
 wire | cluster) [[ ${commands[0]} == *--test* ]] || die "there is no test of the level $level" ;;
 esac
 
+# A cluster test mostly waits, for a second's granularity of timestamps or for a back-off.
+[ "$level" = cluster ] && export RUST_TEST_THREADS=${RUST_TEST_THREADS:-8}
 rm -f "$counts/$level" "$counts/$level.log"
 for command in "${commands[@]}"; do
 	# Unquoted on purpose: the words of a command line without special characters.
