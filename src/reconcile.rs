@@ -4,6 +4,7 @@
 //! and this module carries the resource through them and writes the status.
 
 mod act;
+mod aftermath;
 mod decide;
 mod input;
 mod meanwhile;
@@ -17,6 +18,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod unreadable;
 
 use std::sync::Arc;
 
@@ -24,35 +26,32 @@ use jiff::Timestamp;
 use kube::Client;
 use tracing::{info, warn};
 
-use self::{
-    act::remove_former_targets,
-    restart::restart,
-    trouble::{Refusal, refusal},
-};
 pub use self::{
     act::{Acted, Issued},
+    aftermath::Aftermath,
     decide::{Blocked, Case, Decision, Why, decide},
     input::{Credential, Input, Key, Known},
-    memory::{Memory, Pending},
+    memory::{Leftover, Memory, Pending},
     observe::{Content, FoundToken, Observation, Source, Target},
     ownership::{Claim, claim},
     report::{Note, Report, report},
     restart::Restarts,
     trouble::Trouble,
 };
+use self::{
+    decide::decide_unread,
+    unreadable::{Unreadable, unreadable},
+};
 use crate::{
     api::{ConditionType, Reason},
     controller::Learned,
-    schedule::{self, plus},
-    secret::{SecretFacts, metadata_is_current},
+    schedule::plus,
     slots::Slot,
     squadcast::{Exchanges, Regions},
 };
 
 /// How often a reconcile looks again at once where something changed under its hands.
 const ROUNDS: usize = 4;
-/// Longest pause where the API server cannot be asked, in seconds.
-const UNREACHABLE_CAP: i64 = 15;
 
 /// Passes an event on.
 pub type Tell = Box<dyn Fn(&Credential, Note) + Send + Sync>;
@@ -73,7 +72,7 @@ pub struct Context {
     pub may_act: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether a resource is still as a reconcile found it.
     pub still_wanted: Box<dyn Fn(&Input) -> bool + Send + Sync>,
-    /// Whether a resource may still be written for: it has not been deleted or suspended meanwhile.
+    /// Whether a resource may still be written for: it has not been deleted, suspended or changed meanwhile.
     pub still_there: Box<dyn Fn(&Credential) -> bool + Send + Sync>,
     /// Passes an event on.
     pub tell: Tell,
@@ -120,17 +119,7 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             Err(error) => match unreadable(&error, &look) {
                 Unreadable::Report(seen, trouble) => (seen, Some(trouble)),
                 Unreadable::Gone => break,
-                Unreadable::Later(why) => {
-                    memory.unreachable = memory.unreachable.saturating_add(1);
-                    let wait = schedule::back_off(memory.unreachable - 1, None, None).min(UNREACHABLE_CAP);
-                    warn!(
-                        namespace = &*credential.key.namespace,
-                        name = &*credential.key.name,
-                        error = why,
-                        "could not read from the API server; trying again in {wait} s"
-                    );
-                    return Done { memory, learned, wake: Some(plus(now, wait)), outcome: "unreachable" };
-                }
+                Unreadable::Later(why) => return later(memory, learned, credential, now, &why),
             },
         };
         memory.unreachable = 0;
@@ -146,11 +135,14 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             region: ctx.regions.get(&credential.spec.region),
             regions: &regions,
             rival: look.rival.as_deref(),
+            writes_back: look.writes_back,
             seen: &seen,
             memory: &remembered,
         };
         let (decision, (mut acted, told)) = if let Some(trouble) = unread {
-            (Decision::Exchange(Why::Retry), (Acted::Failed(trouble), None))
+            let decision = decide_unread(&case, now);
+            let tried = matches!(decision, Decision::Exchange(_));
+            (decision, (if tried { Acted::Failed(trouble) } else { Acted::Nothing }, None))
         } else {
             let decision = decide(&case, now);
             let acting = act::act(ctx, slot, input, &case, &mut memory, &decision, now);
@@ -193,10 +185,11 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
         }
         note_writes(&mut learned, credential, &acted);
         if matches!(acted, Acted::Failed(_)) || matches!(decision, Decision::BackOff { .. }) {
-            tidy(ctx, &case, now, &mut learned).await;
+            aftermath::keep_up(ctx, &case, now, &mut learned).await;
         }
-        let restarts = afterwards(ctx, input, &case, &decision, &mut acted, &learned).await;
-        let report = report(&case, &decision, &acted, &restarts, ctx.now());
+        let aftermath =
+            aftermath::afterwards(ctx, input, &case, &decision, &acted, &mut memory, &learned).await;
+        let report = report(&case, &decision, &acted, &aftermath, ctx.now());
         return conclude(ctx, &current, memory, learned, report).await;
     }
     // What was seen led to nothing: whatever has changed since this reconcile began calls for another.
@@ -204,56 +197,16 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
     Done { memory, learned, wake: None, outcome: "dropped" }
 }
 
-/// While no exchange succeeds, labels, annotations and owners are still kept as the resource wants them. Whether
-/// that works out is not told: what stands in the way is told already.
-async fn tidy(ctx: &Context, case: &Case<'_>, now: Timestamp, learned: &mut Learned) {
-    let held = case.held(now).is_some();
-    let current = case.seen.target.facts().is_none_or(|facts| metadata_is_current(case.desired(), facts));
-    if held && !current && case.rival.is_none() && !case.credential.spec.suspend {
-        let acted = act::rewrite(ctx, case).await;
-        note_writes(learned, case.credential, &acted);
-    }
-}
-
-/// What follows a target that is as it should be: former targets go, workloads restart.
-async fn afterwards(
-    ctx: &Context,
-    input: &Input,
-    case: &Case<'_>,
-    decision: &Decision,
-    acted: &mut Acted,
-    learned: &Learned,
-) -> Restarts {
-    let fine = matches!(
-        (&*acted, decision),
-        (Acted::Issued(_) | Acted::Rewritten(_), _) | (Acted::Nothing, Decision::Fine { .. })
+/// The API server could not be asked; nor could it be told.
+fn later(mut memory: Memory, learned: Learned, credential: &Credential, now: Timestamp, why: &str) -> Done {
+    let wait = memory.wait_for_api();
+    warn!(
+        namespace = &*credential.key.namespace,
+        name = &*credential.key.name,
+        error = why,
+        "could not read from the API server; trying again in {wait} s"
     );
-    if !fine {
-        return Restarts::NotDue;
-    }
-    if let Err(Refusal::Trouble(trouble)) =
-        remove_former_targets(ctx, &case.credential.key.namespace, &input.former_targets).await
-    {
-        warn!(
-            namespace = &*case.credential.key.namespace,
-            name = &*case.credential.key.name,
-            reason = trouble.reason.as_str(),
-            "{}",
-            trouble.message
-        );
-    }
-    let target = case.credential.target();
-    let latest: Option<Arc<SecretFacts>> = learned
-        .secrets
-        .iter()
-        .rev()
-        .find(|(key, _)| *key == target)
-        .and_then(|(_, facts)| facts.clone())
-        .or_else(|| case.seen.target.facts().cloned());
-    match latest {
-        Some(facts) => restart(ctx, case, &facts, ctx.now()).await,
-        None => Restarts::NotDue,
-    }
+    Done { memory, learned, wake: Some(plus(now, wait)), outcome: "unreachable" }
 }
 
 /// Tells and writes what there is to tell.
@@ -285,9 +238,7 @@ async fn conclude(
                     "could not write the status; trying again"
                 );
                 memory.unwritten = Some(Box::new(report.status));
-                memory.unreachable = memory.unreachable.saturating_add(1);
-                let wait = schedule::back_off(memory.unreachable - 1, None, None).min(UNREACHABLE_CAP);
-                let again = plus(ctx.now(), wait);
+                let again = plus(ctx.now(), memory.wait_for_api());
                 wake = Some(wake.map_or(again, |at| at.min(again)));
             }
         }
@@ -309,35 +260,6 @@ fn log(credential: &Credential, report: &Report) {
     } else {
         let renews = report.status.renew_at.map(|t| t.to_string());
         info!(namespace, name, reason, outcome = report.outcome, renews, "{message}");
-    }
-}
-
-enum Unreadable {
-    /// The resource's status can say it.
-    Report(Observation, Trouble),
-    /// The namespace goes.
-    Gone,
-    /// The API server has trouble; the status could not be written either.
-    Later(String),
-}
-
-fn unreadable(error: &kube::Error, input: &Input) -> Unreadable {
-    let credential = &input.credential;
-    let doing = format!(
-        "read Secrets \"{}\" and \"{}\"",
-        credential.spec.refresh_token_secret_ref.name, credential.spec.target.name
-    );
-    match refusal(error, &doing, &[]) {
-        Refusal::Trouble(trouble) if trouble.reason == Reason::Forbidden => {
-            let target = match &input.target {
-                Known::Facts(facts) => Target::Present { facts: facts.clone(), content: None },
-                _ => Target::Absent,
-            };
-            Unreadable::Report(Observation { source: Source::Unread, target }, trouble)
-        }
-        Refusal::Trouble(trouble) => Unreadable::Later(trouble.message),
-        Refusal::Changed => Unreadable::Later("the object changed while it was read".to_owned()),
-        Refusal::NamespaceGone => Unreadable::Gone,
     }
 }
 

@@ -2,13 +2,13 @@
 //! Secret only that it exists. Work for each event does not grow with the number of resources. Pure.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, hash_map},
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
-    api::SquadcastCredentialStatus,
+    api::{RefreshTokenRotation, SquadcastCredentialStatus},
     reconcile::{Credential, Input, Key, Known},
     secret::{SecretFacts, SecretMeta},
 };
@@ -53,6 +53,9 @@ struct Entry {
     deleted_meanwhile: Vec<(Key, u64)>,
 }
 
+/// A key of a Secret, and the region for which its value is a refresh token.
+type Line = (Key, Box<str>, Box<str>);
+
 /// One of the watches on Secrets or resources.
 pub type WatchId = usize;
 
@@ -62,6 +65,8 @@ pub struct Index {
     credentials: HashMap<Key, Entry>,
     /// Secret → resources that name it as source or target.
     by_secret: HashMap<Key, Vec<Key>>,
+    /// How many resources want a replaced refresh token written back.
+    write_backs: HashMap<Line, usize>,
     /// Secrets that a resource names, or controls.
     secrets: HashMap<Key, Arc<SecretFacts>>,
     /// Uid of a resource → Secrets that it controls.
@@ -143,6 +148,7 @@ impl Index {
             }
             wake.extend(self.contenders(&credential));
         }
+        self.count_write_back(previous.as_deref(), Some(&credential));
         // Nothing else would write it again before the token is due.
         let status_lost = previous
             .as_ref()
@@ -168,8 +174,25 @@ impl Index {
         let Some(entry) = self.credentials.remove(key) else {
             return Vec::new();
         };
+        self.count_write_back(Some(&entry.credential), None);
         let wake = self.unlink(&entry.credential);
         self.changed(wake)
+    }
+
+    fn count_write_back(&mut self, before: Option<&Credential>, now: Option<&Credential>) {
+        let writes_back =
+            |c: &&Credential| c.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack && !c.deleting;
+        if let Some(line) = now.filter(writes_back).map(line) {
+            *self.write_backs.entry(line).or_default() += 1;
+        }
+        if let Some(line) = before.filter(writes_back).map(line)
+            && let hash_map::Entry::Occupied(mut count) = self.write_backs.entry(line)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// An object that is no resource this operator can read; what was known of it is forgotten. Where that is
@@ -357,6 +380,7 @@ impl Index {
             source: self.known(&credential.source()),
             target: self.known(&target),
             rival: self.rival(&credential),
+            writes_back: self.write_backs.contains_key(&line(&credential)),
             former_targets: former
                 .filter(|k| **k != target && k.namespace == target.namespace)
                 .filter_map(|k| Some((k.name.clone(), self.secrets.get(k)?.clone())))
@@ -419,11 +443,15 @@ impl Index {
         })
     }
 
-    /// Whether the resource has been neither deleted nor suspended since: checked before a token is written.
+    /// Whether the resource has been neither deleted nor suspended nor changed since: checked before a token is
+    /// written, which may take long to come.
     pub fn still_there(&self, credential: &Credential) -> bool {
         self.credentials.get(&credential.key).is_some_and(|entry| {
             let now = &entry.credential;
-            now.uid == credential.uid && !now.deleting && !now.spec.suspend
+            now.uid == credential.uid
+                && now.generation == credential.generation
+                && !now.deleting
+                && !now.spec.suspend
         })
     }
 
@@ -448,6 +476,7 @@ impl Index {
             source: self.known(&credential.source()),
             target: self.known(&credential.target()),
             rival: self.rival(credential),
+            writes_back: false,
             former_targets: Vec::new(),
             credential: credential.clone(),
         }))
@@ -518,6 +547,11 @@ fn signature(input: &Input) -> Signature {
 /// before); one that is no number counts as the oldest.
 fn version(text: &str) -> u64 {
     text.parse().unwrap_or(0)
+}
+
+fn line(credential: &Credential) -> Line {
+    let key = credential.spec.refresh_token_secret_ref.key.as_str();
+    (credential.source(), key.into(), credential.spec.region.as_str().into())
 }
 
 fn controlled_by_credential(facts: &SecretFacts) -> bool {

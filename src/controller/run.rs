@@ -37,6 +37,9 @@ const LOOK: Duration = Duration::from_secs(30);
 /// When to look again at a resource whose reconcile panicked, in seconds.
 const AFTER_PANIC: i64 = 60;
 
+/// How often saving what would be lost is tried again while the process ends.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
+
 /// What the loop is started with.
 pub struct Settings {
     /// Namespaces to watch; none: all.
@@ -174,13 +177,19 @@ impl Controller {
             self.tasks.shutdown().await;
             self.queue = Queue::default();
             self.timers = Timers::default();
+            self.unsaved().iter().for_each(lost);
             self.memories.clear();
         }
     }
 
     /// Starts the reconcile that is next.
     fn start(&mut self, permit: OwnedSemaphorePermit) {
-        let Some(key) = self.queue.pop() else { return };
+        if let Some(key) = self.queue.pop() {
+            self.reconcile(key, permit);
+        }
+    }
+
+    fn reconcile(&mut self, key: Key, permit: OwnedSemaphorePermit) {
         let Some(input) = self.index.lock().input(&key) else {
             self.queue.done(&key);
             self.timers.set(&key, None);
@@ -337,23 +346,61 @@ impl Controller {
         }
     }
 
-    /// Lets the reconciles that run end, within the patience that is left to them.
+    /// Resources whose replaced refresh token is nowhere but in this process.
+    fn unsaved(&self) -> Vec<Key> {
+        self.memories.iter().filter(|(_, (_, memory))| memory.unsaved()).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Lets the reconciles that run end, and saves what would be lost, within the patience that is left to them.
     async fn drain(&mut self) {
         let patience = tokio::time::sleep(self.settings.patience);
         tokio::pin!(patience);
+        self.context.exchanges.close();
+        // Nothing new is begun from here on.
+        self.queue = Queue::default();
+        let mut next_try = tokio::time::Instant::now();
         loop {
+            let unsaved = self.unsaved();
+            if self.tasks.is_empty() && unsaved.is_empty() {
+                return;
+            }
+            if next_try <= tokio::time::Instant::now() {
+                next_try = tokio::time::Instant::now() + SAVE_AGAIN;
+                for key in &unsaved {
+                    self.save(key);
+                }
+            }
             tokio::select! {
-                ended = self.tasks.join_next() => match ended {
-                    Some(Ok(ended)) => self.ended(ended),
-                    Some(Err(_)) => {}
-                    None => return,
-                },
+                Some(ended) = self.tasks.join_next() => if let Ok(ended) = ended { self.ended(ended); },
+                () = tokio::time::sleep_until(next_try), if !unsaved.is_empty() => {}
                 () = &mut patience => {
-                    tracing::warn!("{} reconciles did not end in time and are dropped", self.tasks.len());
+                    if !self.tasks.is_empty() {
+                        tracing::warn!("{} reconciles did not end in time and are dropped", self.tasks.len());
+                    }
                     self.tasks.shutdown().await;
+                    unsaved.iter().for_each(lost);
                     return;
                 }
             }
         }
     }
+
+    /// Tries once more to write a replaced refresh token back, whatever the back-off.
+    fn save(&mut self, key: &Key) {
+        if let Ok(permit) = self.slots.clone().try_acquire_owned() {
+            if let Some((_, memory)) = self.memories.get_mut(key) {
+                memory.last_chance = true;
+            }
+            self.reconcile(key.clone(), permit);
+        }
+    }
+}
+
+/// Says that a refresh token could not be saved before the process had to let go of it.
+fn lost(key: &Key) {
+    tracing::error!(
+        namespace = &*key.namespace,
+        name = &*key.name,
+        "Squadcast had replaced the refresh token, and the new one could not be written back into its Secret before the operator had to stop: if exchanges are rejected from now on, create a new refresh token in Squadcast's web application and store it"
+    );
 }

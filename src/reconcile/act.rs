@@ -14,7 +14,7 @@ use super::{
     trouble::{Refusal, Trouble, refusal, spellings},
 };
 use crate::{
-    api::{Reason, RefreshTokenRotation},
+    api::Reason,
     secret::{
         self, SecretFacts, SecretMeta, TokenNotes, api,
         render::{self, Inputs},
@@ -72,6 +72,14 @@ pub async fn act(
     };
     match decision {
         Decision::Exchange(why) => exchange(ctx, slot, input, case, memory, region, found, *why, now).await,
+        Decision::WriteBack => match memory.pending.clone() {
+            Some(pending) => match write_back(ctx, case, memory, found, pending).await {
+                // What the target needs is another question.
+                Ok(_) => Acted::Changed,
+                Err(acted) => acted,
+            },
+            None => Acted::Changed,
+        },
         Decision::WritePending => match memory.pending.clone() {
             Some(pending) => store(ctx, case, memory, region, found, pending, now).await,
             None => Acted::Changed,
@@ -111,7 +119,7 @@ async fn exchange(
         token: &found.token,
         not_before: if why.needs_new_answer(issued_before) { now.max(after_last) } else { after_last },
         expires_at: held.as_ref().filter(|h| h.usable).map(|h| h.token.life.expires),
-        hold_on_rotation: case.credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack,
+        hold_on_rotation: case.writes_back,
     };
     // Waiting for Squadcast holds up no other work.
     let outcome = slot.released(ctx.exchanges.exchange(ask, || ctx.still_wanted(input))).await;
@@ -132,13 +140,42 @@ async fn exchange(
     let rotates = grant.rotated.is_some();
     let pending = Pending {
         fingerprint: found.fingerprint,
-        duty: (rotates && case.credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack)
+        duty: (rotates && case.writes_back)
             .then(|| Arc::new(Duty::new(ctx.exchanges.clone(), found.fingerprint))),
         tell_rotation: rotates && own,
         grant,
     };
     memory.pending = Some(pending.clone());
     store(ctx, case, memory, region, found, pending, now).await
+}
+
+/// Writes a rotated refresh token into the source. The pending token is that of the new one then.
+async fn write_back(
+    ctx: &Context,
+    case: &Case<'_>,
+    memory: &mut Memory,
+    found: &FoundToken,
+    mut pending: Pending,
+) -> Result<(Pending, SecretMeta), Acted> {
+    if !(ctx.may_act)() {
+        return Err(Acted::Dropped);
+    }
+    if let Some(duty) = &pending.duty {
+        duty.stands();
+    }
+    match rotation::write_back(ctx, case, found, &pending.grant).await {
+        Ok(WrittenBack { secret, fingerprint }) => {
+            pending.fingerprint = fingerprint;
+            pending.duty = None;
+            memory.pending = Some(pending.clone());
+            Ok((pending, secret))
+        }
+        Err(rotation::NotWritten::NewerValue) => {
+            memory.pending = None;
+            Err(Acted::Changed)
+        }
+        Err(rotation::NotWritten::Refused(refused)) => Err(refused_write(refused)),
+    }
 }
 
 /// Writes a token that was got: first a rotated refresh token into the source, then the target.
@@ -152,26 +189,16 @@ async fn store(
     now: Timestamp,
 ) -> Acted {
     let mut source = None;
-    if !(ctx.may_act)() {
-        return Acted::Dropped;
-    }
     if pending.duty.is_some() {
-        match rotation::write_back(ctx, case, found, &pending.grant).await {
-            Ok(WrittenBack { secret, fingerprint }) => {
-                pending.fingerprint = fingerprint;
-                pending.duty = None;
-                memory.pending = Some(pending.clone());
-                source = Some(secret);
-            }
-            Err(rotation::NotWritten::NewerValue) => {
-                memory.pending = None;
-                return Acted::Changed;
-            }
-            Err(rotation::NotWritten::Refused(refused)) => return refused_write(refused),
-        }
+        let (saved, secret) = match write_back(ctx, case, memory, found, pending).await {
+            Ok(done) => done,
+            Err(acted) => return acted,
+        };
+        pending = saved;
+        source = Some(secret);
     }
-    // A refresh token is saved in any case; the target is written only for one that still wants it.
-    if !(ctx.still_there)(case.credential) {
+    // A refresh token is saved in any case; the target is written only for one that still wants it so.
+    if !(ctx.may_act)() || !(ctx.still_there)(case.credential) {
         return Acted::Dropped;
     }
     let grant = &pending.grant;
@@ -269,9 +296,17 @@ async fn may_write(ctx: &Context, case: &Case<'_>) -> Result<(), Acted> {
             api::patch(&ctx.client, &key.namespace, &key.name, &body, true).await
         }
     };
-    answer
-        .map(drop)
-        .map_err(|error| refused_write(refusal(&error, &format!("write Secret \"{}\"", key.name), &[])))
+    let refused = |error: kube::Error, name: &str| {
+        refused_write(refusal(&error, &format!("write Secret \"{name}\""), &[]))
+    };
+    answer.map_err(|error| refused(error, &key.name))?;
+    if case.writes_back {
+        let source = case.credential.source();
+        let nothing = serde_json::json!({});
+        let answer = api::patch(&ctx.client, &source.namespace, &source.name, &nothing, true).await;
+        answer.map_err(|error| refused(error, &source.name))?;
+    }
+    Ok(())
 }
 
 fn refused_write(refusal: Refusal) -> Acted {
@@ -282,15 +317,25 @@ fn refused_write(refusal: Refusal) -> Acted {
     }
 }
 
-/// Deletes former targets once the new one is there.
+/// Deletes former targets once the new one is there; one that fails holds up no other. Says what went wrong.
 pub async fn remove_former_targets(
     ctx: &Context,
     namespace: &str,
     former: &[(Arc<str>, Arc<SecretFacts>)],
-) -> Result<(), Refusal> {
+) -> Option<Trouble> {
+    let mut first = None;
     for (name, facts) in former.iter().filter(|(_, facts)| !facts.deleting) {
-        let deleted = api::delete(&ctx.client, namespace, name, facts).await;
-        deleted.map_err(|e| refusal(&e, &format!("delete the former Secret \"{name}\""), &[]))?;
+        let Err(error) = api::delete(&ctx.client, namespace, name, facts).await else { continue };
+        let doing = format!("delete the former Secret \"{name}\"");
+        let trouble = match refusal(&error, &doing, &[]) {
+            Refusal::Trouble(trouble) => trouble,
+            Refusal::Changed => Trouble::new(
+                Reason::WriteFailed,
+                format!("could not {doing}: it has just changed; trying again"),
+            ),
+            Refusal::NamespaceGone => continue,
+        };
+        first.get_or_insert(trouble);
     }
-    Ok(())
+    first
 }

@@ -1,17 +1,21 @@
 //! The second room: what to do. A chain of small checks, the first that hits decides, in the order in which a
 //! person would explain them. Pure: no client, no clock, no randomness.
 
+mod blocked;
+
 use jiff::Timestamp;
 
+pub use self::blocked::{Blocked, render_problem};
+use self::blocked::{known_region, passable, usable_source};
 use super::{
     Credential, Memory, Observation,
-    observe::{FoundToken, Source},
+    observe::FoundToken,
     ownership::{Claim, claim},
 };
 use crate::{
-    api::{ConditionType, Reason, RefreshTokenRotation, SquadcastCredentialStatus},
+    api::{ConditionType, Reason, SquadcastCredentialStatus},
     schedule::{self, Renewal, plus, seconds_between},
-    secret::{Desired, SecretFacts, Token, metadata_is_current, render, template_hash},
+    secret::{Desired, SecretFacts, Token, metadata_is_current, template_hash},
     squadcast::{Fingerprint, Region},
 };
 
@@ -39,6 +43,8 @@ pub enum Decision {
         /// When to go on.
         until: Timestamp,
     },
+    /// A refresh token that Squadcast has replaced, and that could not be written back then, is to be saved.
+    WriteBack,
     /// A token that was got earlier, and could not be written then, is to be written.
     WritePending,
     /// Get a token and write it.
@@ -53,17 +59,6 @@ pub enum Decision {
         /// When the token is to be renewed.
         renewal: Renewal,
     },
-}
-
-/// What stands in the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocked {
-    /// Of the catalogue.
-    pub reason: Reason,
-    /// For people: what is wrong and what to do.
-    pub message: String,
-    /// Someone must act.
-    pub stalled: bool,
 }
 
 /// Why an exchange is due.
@@ -119,6 +114,8 @@ pub struct Case<'a> {
     pub regions: &'a [&'a str],
     /// Another resource with the better claim to the target.
     pub rival: Option<&'a str>,
+    /// A refresh token that Squadcast replaces is to be written back.
+    pub writes_back: bool,
     /// What was seen.
     pub seen: &'a Observation,
     /// What the process remembers.
@@ -174,7 +171,8 @@ impl Case<'_> {
     fn failing(&self, fingerprint: Fingerprint) -> Option<Timestamp> {
         let next = self.history.next_attempt_at?;
         let same = self.history.last_attempt_fingerprint.as_deref() == Some(fingerprint.to_string().as_str());
-        let of_exchange = self.history.reason(ConditionType::Synced) != Some(Reason::RolloutRestartFailed);
+        let of_exchange = self.memory.leftover.is_none()
+            && self.history.reason(ConditionType::Synced) != Some(Reason::RolloutRestartFailed);
         (self.history.failure_count() > 0 && same && of_exchange).then_some(next)
     }
 
@@ -210,12 +208,19 @@ pub fn held<'a>(
         _ => false,
     };
     let token = facts.token.as_ref().filter(|_| own)?;
-    let rejected = history.expires_at == Some(token.life.expires)
-        && history
-            .condition(ConditionType::Ready)
-            .is_some_and(|ready| !ready.is_true() && ready.reason() == Some(Reason::RefreshTokenRejected));
+    let rejected = history.expires_at == Some(token.life.expires) && was_rejected(history);
     let usable = now < token.life.expires && token.region() == credential.spec.region && !edited && !rejected;
     Some(Held { token, usable, rejected })
+}
+
+/// The refresh token of the token that the status speaks of was found rejected: `Ready` says so, or, while the
+/// resource is suspended, `Stalled`.
+fn was_rejected(history: &SquadcastCredentialStatus) -> bool {
+    let says = match history.reason(ConditionType::Ready) {
+        Some(Reason::Suspended) => ConditionType::Stalled,
+        _ => ConditionType::Ready,
+    };
+    history.reason(says) == Some(Reason::RefreshTokenRejected)
 }
 
 /// The decision.
@@ -231,9 +236,18 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
         (Ok(region), Ok(found)) => (region, found),
         (Err(blocked), _) | (_, Err(blocked)) => return Decision::Blocked(blocked),
     };
-    if let Err(blocked) =
-        unclaimed(case).and_then(|()| writable_source(case, found)).and_then(|()| template(case, region))
-    {
+    let requested = case.requested();
+    let failing = case.failing(found.fingerprint);
+    let waits = failing.filter(|next| now < *next && !case.spec_changed() && !requested);
+    let pending = case.memory.pending.as_ref();
+    // The refresh token in the source may be worth nothing any more, whatever the target's state.
+    if pending.is_some_and(|p| p.to_write_back(found.fingerprint).is_some()) {
+        return match waits.filter(|_| !case.memory.last_chance) {
+            Some(until) => Decision::BackOff { until },
+            None => Decision::WriteBack,
+        };
+    }
+    if let Err(blocked) = passable(case, region, found) {
         return Decision::Blocked(blocked);
     }
     let creates = match claim(credential, &case.seen.target) {
@@ -247,26 +261,21 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
         Claim::Write { .. } => false,
     };
 
-    let requested = case.requested();
-    let pending = case.memory.pending.as_ref().filter(|p| p.good_for(found.fingerprint, now));
+    if let Some(until) = waits {
+        return Decision::BackOff { until };
+    }
     let why = if requested {
         Some(Why::Requested)
-    } else if let Some(next) = case.failing(found.fingerprint) {
-        if now < next && !case.spec_changed() {
-            return Decision::BackOff { until: next };
-        }
+    } else {
         // Where only a write failed, what the target needs now tells what to do; it may have been written after
         // all, and the answer been lost.
         let only_written = matches!(
             case.history.reason(ConditionType::Synced),
             Some(Reason::WriteFailed | Reason::Forbidden)
         );
-        (!only_written).then_some(Why::Retry)
-    } else {
-        None
+        (failing.is_some() && !only_written).then_some(Why::Retry)
     };
-    // A refresh token that is still to be written back comes before anything else.
-    if pending.is_some_and(|p| p.duty.is_some() || !requested) {
+    if !requested && pending.is_some_and(|p| p.good_for(found.fingerprint, now)) {
         return Decision::WritePending;
     }
     let need = match why {
@@ -283,6 +292,17 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
             }
             _ => Decision::Rewrite { renewal },
         },
+    }
+}
+
+/// The decision where the Secrets may not be read: whether to ask again now.
+pub fn decide_unread(case: &Case<'_>, now: Timestamp) -> Decision {
+    let forbidden = case.history.reason(ConditionType::Synced) == Some(Reason::Forbidden);
+    match case.history.next_attempt_at {
+        _ if case.credential.spec.suspend => Decision::Suspended,
+        _ if case.requested() => Decision::Exchange(Why::Requested),
+        Some(until) if forbidden && now < until && !case.spec_changed() => Decision::BackOff { until },
+        _ => Decision::Exchange(Why::Retry),
     }
 }
 
@@ -349,109 +369,5 @@ pub fn renewal(case: &Case<'_>, held: &Held<'_>) -> Renewal {
             Renewal { at: schedule::half_of_the_rest(renewed, life.expires), ..computed }
         }
         _ => computed,
-    }
-}
-
-fn stalled(reason: Reason, message: String) -> Blocked {
-    Blocked { reason, message, stalled: true }
-}
-
-fn waiting(reason: Reason, message: String) -> Blocked {
-    Blocked { reason, message, stalled: false }
-}
-
-fn known_region<'a>(case: &'a Case<'_>) -> Result<&'a Region, Blocked> {
-    case.region.ok_or_else(|| {
-        stalled(
-            Reason::UnknownRegion,
-            format!(
-                "region \"{}\" is not known to this operator, which knows {}: correct spec.region, or start the operator with --region {}=<auth URL>",
-                case.credential.spec.region,
-                case.regions.join(", "),
-                case.credential.spec.region,
-            ),
-        )
-    })
-}
-
-fn usable_source<'a>(case: &'a Case<'_>) -> Result<&'a FoundToken, Blocked> {
-    let reference = &case.credential.spec.refresh_token_secret_ref;
-    let (name, key) = (&reference.name, &reference.key);
-    match &case.seen.source {
-        Source::Found(found) => Ok(found),
-        Source::Missing | Source::Unread => Err(waiting(
-            Reason::RefreshTokenSecretNotFound,
-            format!(
-                "Secret \"{name}\" does not exist: create it with the refresh token from Squadcast's web application under the key \"{key}\", or correct spec.refreshTokenSecretRef.name"
-            ),
-        )),
-        Source::NotAllowed(_) => Err(waiting(
-            Reason::RefreshTokenNotAllowed,
-            format!(
-                "Secret \"{name}\" does not exist or may not be read as a refresh token: this operator reads only Secrets with the label credentials.squadcast.com/refresh-token: \"true\""
-            ),
-        )),
-        Source::KeyMissing(keys, _) => Err(waiting(
-            Reason::RefreshTokenKeyNotFound,
-            format!(
-                "Secret \"{name}\" has no key \"{key}\" ({}): add it with the refresh token from Squadcast's web application, or correct spec.refreshTokenSecretRef.key",
-                if keys.is_empty() {
-                    "it is empty".to_owned()
-                } else {
-                    let shown: Vec<_> = keys.iter().take(5).map(String::as_str).collect();
-                    format!("it has {}{}", shown.join(", "), if keys.len() > 5 { ", …" } else { "" })
-                }
-            ),
-        )),
-        Source::Invalid(error, _) => Err(waiting(
-            Reason::RefreshTokenInvalid,
-            format!(
-                "the value under \"{key}\" in Secret \"{name}\" {error}: store the refresh token as Squadcast's web application shows it"
-            ),
-        )),
-    }
-}
-
-fn unclaimed(case: &Case<'_>) -> Result<(), Blocked> {
-    match case.rival {
-        None => Ok(()),
-        Some(rival) => Err(stalled(
-            Reason::TargetClaimed,
-            format!(
-                "Secret \"{}\" is already kept by SquadcastCredential \"{rival}\": choose another target.name, or delete one of the two",
-                case.credential.spec.target.name
-            ),
-        )),
-    }
-}
-
-fn writable_source(case: &Case<'_>, found: &FoundToken) -> Result<(), Blocked> {
-    if case.credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack && found.immutable {
-        return Err(stalled(
-            Reason::WriteFailed,
-            format!(
-                "Secret \"{}\" is immutable, so a new refresh token could not be written back: replace it by one that is not immutable, or set spec.refreshTokenRotation to Ignore",
-                case.credential.spec.refresh_token_secret_ref.name
-            ),
-        ));
-    }
-    Ok(())
-}
-
-fn template(case: &Case<'_>, region: &Region) -> Result<(), Blocked> {
-    render::check_in(case.credential.spec.target.template.as_ref(), &region.name, &region.api_url)
-        .map_err(|e| render_problem(&e, &case.credential.spec.target.name))
-}
-
-/// A template's mistake, as a resource tells it.
-pub fn render_problem(error: &render::RenderError, target: &str) -> Blocked {
-    match error {
-        render::RenderError::Invalid { .. } => {
-            stalled(Reason::TemplateInvalid, format!("spec.target.template: {error}"))
-        }
-        render::RenderError::TooLarge { .. } => stalled(
-            Reason::TargetTooLarge,
-            format!("Secret \"{target}\" would be too large: {error}; shorten spec.target.template"),
-        ),
     }
 }

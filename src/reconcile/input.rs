@@ -125,6 +125,9 @@ pub struct Input {
     pub target: Known,
     /// Another resource that holds, or has the better claim to, the same target.
     pub rival: Option<Arc<str>>,
+    /// A refresh token that Squadcast replaces is to be written back: this resource, or another one that reads the
+    /// same key of the same Secret for the same region, says `WriteBack`.
+    pub writes_back: bool,
     /// Secrets of other names that this resource controls: former targets.
     pub former_targets: Vec<(Arc<str>, Arc<SecretFacts>)>,
 }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::{Acted, Case, Context, Credential, Decision, Restarts, report, status};
+use super::{Acted, Aftermath, Case, Context, Credential, Decision, report, status};
 use crate::{
     api::{Condition, ConditionType, SquadcastCredentialStatus},
     schedule::plus,
@@ -38,7 +38,7 @@ pub(super) async fn attempt<T>(
         let as_told = Case { history, ..*case };
         // As it is during a back-off: nothing is said of the attempt, only of the token.
         let waiting = Decision::BackOff { until: at };
-        let next = report(&as_told, &waiting, &Acted::Nothing, &Restarts::NotDue, ctx.now()).status;
+        let next = report(&as_told, &waiting, &Acted::Nothing, &Aftermath::default(), ctx.now()).status;
         let ready = |status: &SquadcastCredentialStatus| {
             status.condition(ConditionType::Ready).is_some_and(Condition::is_true)
         };

@@ -6,9 +6,13 @@ use jiff::Timestamp;
 
 use crate::{
     api::SquadcastCredentialStatus,
-    schedule::{plus, seconds_between},
+    reconcile::Trouble,
+    schedule::{self, plus, seconds_between},
     squadcast::{Exchanges, Fingerprint, Grant},
 };
+
+/// Longest pause where the API server cannot be asked, in seconds.
+const UNREACHABLE_CAP: i64 = 15;
 
 /// Memory of one resource.
 #[derive(Clone, Default)]
@@ -23,6 +27,23 @@ pub struct Memory {
     pub unwritten: Option<Box<SquadcastCredentialStatus>>,
     /// How many times in a row the API server could not be asked at all.
     pub unreachable: u32,
+    /// Former targets that could not be deleted.
+    pub leftover: Option<Leftover>,
+    /// The process is about to end: what is to be saved is saved now, whatever the back-off.
+    pub last_chance: bool,
+}
+
+/// Former targets that could not be deleted. It holds up neither the token nor a restart.
+#[derive(Clone)]
+pub struct Leftover {
+    /// Why.
+    pub trouble: Trouble,
+    /// How many times in a row.
+    pub failures: u32,
+    /// When it was tried last.
+    pub at: Timestamp,
+    /// When to try again.
+    pub until: Timestamp,
 }
 
 /// A token that waits to be written.
@@ -50,6 +71,11 @@ impl Duty {
     pub fn new(exchanges: Exchanges, sent: Fingerprint) -> Self {
         Self { exchanges, sent }
     }
+
+    /// Says that it is still meant to be done.
+    pub fn stands(&self) {
+        self.exchanges.still_to_write_back(self.sent);
+    }
 }
 
 impl Drop for Duty {
@@ -64,9 +90,27 @@ impl Pending {
         let expires = local(&self.grant, self.grant.expires_at);
         self.fingerprint == fingerprint && expires.is_some_and(|at| seconds_between(now, at) > 5)
     }
+
+    /// The source still holds the refresh token that was sent, and its successor is to be written there: it is
+    /// worth that also when the access token that came with it is not worth anything any more.
+    pub fn to_write_back(&self, fingerprint: Fingerprint) -> Option<&Duty> {
+        self.duty.as_deref().filter(|_| self.fingerprint == fingerprint)
+    }
 }
 
 impl Memory {
+    /// A refresh token that Squadcast has replaced is nowhere but here.
+    pub fn unsaved(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.duty.is_some())
+    }
+
+    /// How long to wait, in seconds, where the API server could not be asked once more.
+    pub fn wait_for_api(&mut self) -> i64 {
+        let wait = schedule::back_off(self.unreachable, None, None).min(UNREACHABLE_CAP);
+        self.unreachable = self.unreachable.saturating_add(1);
+        wait
+    }
+
     /// Notes a repair and forgets those of more than an hour ago.
     pub fn repaired(&mut self, now: Timestamp) {
         self.repairs.retain(|at| plus(*at, 3600) > now);

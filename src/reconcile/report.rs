@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use self::{conditions::Standing, failure::Failed};
 use super::{
-    Acted, Case, Issued, Trouble,
+    Acted, Aftermath, Case, Issued, Leftover, Trouble,
     decide::{Blocked, Decision, Held, Why, held, renewal},
     ownership::claim,
     restart::Restarts,
@@ -67,7 +67,7 @@ pub fn report(
     case: &Case<'_>,
     decision: &Decision,
     acted: &Acted,
-    restarts: &Restarts,
+    aftermath: &Aftermath,
     now: Timestamp,
 ) -> Report {
     let facts = facts_after(case, acted);
@@ -85,7 +85,8 @@ pub fn report(
         draft.tell_issue(issued, held.as_ref(), renewal);
     }
     draft.tell_request(decision, acted);
-    let verdict = draft.fold_in(restarts, verdict, facts.as_deref());
+    let verdict = draft.fold_in(&aftermath.restarts, verdict, facts.as_deref());
+    let verdict = draft.fold_in_leftover(aftermath.leftover.as_ref(), verdict);
 
     let mut standing = Standing {
         usable: held.as_ref().is_some_and(|h| h.usable),
@@ -94,12 +95,16 @@ pub fn report(
     if rejects_the_held(case, &verdict, held.as_ref()) {
         standing = Standing { usable: false, rejected: true };
     }
+    if standing.rejected {
+        // It will not be renewed: `nextAttemptAt` tells when its refresh token is tried again.
+        draft.status.renew_at = None;
+    }
     draft.tell_conditions(&verdict, standing);
     if let Some(held) = held.filter(|_| standing.usable) {
         draft.wake_by(held.token.life.expires);
     }
     let Draft { status, events, wake, .. } = draft;
-    Report { status, events, wake, outcome: outcome(decision, acted) }
+    Report { status, events, wake, outcome: outcome(decision, acted, aftermath, now) }
 }
 
 /// The target as it is after what was done.
@@ -244,8 +249,7 @@ impl Draft<'_> {
         match decision {
             Decision::Exchange(Why::Requested) if issued || failed => {}
             // The refresh token that is to be written back first stood in the way: that was the attempt.
-            Decision::WritePending if failed && self.case.requested() => {}
-            Decision::WritePending if issued && self.case.requested() => return self.wake_by(self.now),
+            Decision::WriteBack if failed && self.case.requested() => {}
             _ => return,
         }
         self.status.last_handled_renew_request =
@@ -291,6 +295,20 @@ impl Draft<'_> {
         }
     }
 
+    /// Takes former targets that are still there into the verdict: they hold up nothing else.
+    fn fold_in_leftover(&mut self, leftover: Option<&Leftover>, verdict: Verdict) -> Verdict {
+        let Some(leftover) = leftover else { return verdict };
+        self.wake_by(leftover.until);
+        if verdict != Verdict::Synced {
+            return verdict;
+        }
+        self.status.failures = Some(i32::try_from(leftover.failures).unwrap_or(i32::MAX));
+        self.status.last_failure_at = Some(leftover.at);
+        self.status.next_attempt_at = Some(leftover.until);
+        let Trouble { reason, message, .. } = leftover.trouble.clone();
+        Verdict::Not { reason, message, stalled: None }
+    }
+
     fn tell_conditions(&mut self, verdict: &Verdict, standing: Standing) {
         let history = self.case.history;
         if let Verdict::Not { reason, message, .. } = verdict
@@ -324,8 +342,10 @@ fn contested(case: &Case<'_>) -> String {
     )
 }
 
-fn outcome(decision: &Decision, acted: &Acted) -> &'static str {
+fn outcome(decision: &Decision, acted: &Acted, aftermath: &Aftermath, now: Timestamp) -> &'static str {
+    let left = aftermath.leftover.as_ref().is_some_and(|leftover| leftover.at >= whole_seconds(now));
     match (acted, decision) {
+        _ if left || matches!(aftermath.restarts, Restarts::Failed(_)) => "failed",
         (Acted::Issued(_), _) => "issued",
         (Acted::Rewritten(_), _) => "rewritten",
         (Acted::Failed(_), _) => "failed",

@@ -16,9 +16,10 @@ use crate::{
 };
 
 /// How it stands with the restarts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Restarts {
     /// Nothing to restart, or nothing has changed.
+    #[default]
     NotDue,
     /// The first data that these workloads see: noted, nothing restarted.
     FirstIssue,

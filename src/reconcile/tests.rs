@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
-    Acted, Blocked, Case, Content, Credential, Decision, FoundToken, Memory, Observation, Report, Restarts,
+    Acted, Aftermath, Blocked, Case, Content, Credential, Decision, FoundToken, Memory, Observation, Report,
     Source, Target, Trouble, Why, decide, report,
 };
 use crate::{
-    api::{ConditionType, Reason, SquadcastCredential, SquadcastCredentialStatus, names},
+    api::{
+        ConditionType, Reason, RefreshTokenRotation, SquadcastCredential, SquadcastCredentialStatus, names,
+    },
     schedule::whole_seconds,
     secret::{Desired, SecretFacts, SecretMeta, TokenNotes, create, render, template_hash},
     squadcast::{RefreshToken, Regions},
@@ -187,6 +189,7 @@ impl Scene {
             region: self.regions.get(&credential.spec.region),
             regions: &regions,
             rival: self.rival,
+            writes_back: credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack,
             seen: &Observation { source, target },
             memory: &self.memory,
             credential: &credential,
@@ -198,7 +201,7 @@ impl Scene {
     }
 
     fn reported(&self, acted: &Acted) -> Report {
-        self.look(|case| report(case, &decide(case, self.now), acted, &Restarts::NotDue, self.now))
+        self.look(|case| report(case, &decide(case, self.now), acted, &Aftermath::default(), self.now))
     }
 
     fn is_blocked(&self, reason: Reason, stalled: bool) {

@@ -148,7 +148,8 @@ pub async fn json_patch(
     send(client, request, body).await
 }
 
-/// Deletes the Secret of this uid and resource version; one that is gone or has become another is left alone.
+/// Deletes the Secret of this uid and resource version, if there still is one of this name; 409 where it has
+/// become another.
 pub async fn delete(
     client: &Client,
     namespace: &str,
@@ -163,7 +164,7 @@ pub async fn delete(
         .header(CONTENT_TYPE, "application/json");
     match send::<Value>(client, request, &body).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::limits::{Gate, Gates, Pass};
 use super::{Client, Clock, Failure, Fingerprint, Grant, Rate, RefreshToken, Region};
@@ -104,6 +105,8 @@ struct Inner {
     clock: Clock,
     gates: Gates,
     board: Mutex<Board>,
+    /// Nothing more is sent.
+    closed: watch::Sender<bool>,
 }
 
 impl Exchanges {
@@ -120,7 +123,14 @@ impl Exchanges {
             gates: Gates::new(rate, clock.clone()),
             clock,
             board: Mutex::default(),
+            closed: watch::Sender::new(false),
         }))
+    }
+
+    /// Lets nobody wait for the limits any more: whoever does is told that it is not wanted. What is under way is
+    /// still answered.
+    pub fn close(&self) {
+        self.0.closed.send_replace(true);
     }
 
     /// Gets a token, by an exchange of its own or one that is shared. `still_wanted` is asked right before a
@@ -166,6 +176,12 @@ impl Exchanges {
         }
     }
 
+    /// The new refresh token that came for this one is still to be written back: nothing else may be sent with it.
+    pub fn still_to_write_back(&self, sent: Fingerprint) {
+        let now = (self.0.clock)();
+        self.0.board().still_to_write_back(sent, now);
+    }
+
     /// The new refresh token that came for this one is written back, or need not be: somebody has replaced the
     /// one sent, or the resource is gone.
     pub fn written_back(&self, sent: Fingerprint) {
@@ -196,7 +212,13 @@ impl Lead {
     async fn fly(self, gate: &Arc<Gate>, ask: &Ask<'_>, still_wanted: impl Fn() -> bool) -> Flight {
         let place = gate.join(ask.expires_at);
         self.inner.board().seat(self.token, place.ticket());
-        let mut pass = match place.pass().await {
+        let mut closed = self.inner.closed.subscribe();
+        let passed = tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => return Flight::Ended(Outcome::NotWanted),
+            passed = place.pass() => passed,
+        };
+        let mut pass = match passed {
             Ok(pass) => pass,
             Err(left) => return Flight::Ended(Outcome::Failed(self.held_back(ask.region, left))),
         };

@@ -24,6 +24,7 @@ pub(super) fn set(
     now: Timestamp,
 ) {
     let name = &case.credential.spec.target.name;
+    let suspended = matches!(verdict, Verdict::Not { reason: Reason::Suspended, .. });
     match verdict {
         Verdict::Unchanged => {}
         Verdict::Synced => {
@@ -32,10 +33,15 @@ pub(super) fn set(
             list.retain(|c| c.type_ != ConditionType::Stalled.as_str());
         }
         Verdict::Not { reason, message, stalled } => {
+            // Whoever suspends it does not make the refresh token good.
+            let stalled = match stalled {
+                None if suspended && standing.rejected => Some(revoked(list, case)),
+                stalled => stalled.clone(),
+            };
             api::set(list, ConditionType::Synced, false, *reason, message.clone(), generation, now);
             match stalled {
                 Some((reason, message)) => {
-                    api::set(list, ConditionType::Stalled, true, *reason, message.clone(), generation, now);
+                    api::set(list, ConditionType::Stalled, true, reason, message, generation, now);
                 }
                 None => list.retain(|c| c.type_ != ConditionType::Stalled.as_str()),
             }
@@ -44,7 +50,7 @@ pub(super) fn set(
     let (reason, message) = if standing.usable {
         (Reason::TokenValid, format!("Secret \"{name}\" holds a valid token"))
     } else {
-        why_not_ready(list, case, standing.rejected)
+        why_not_ready(list, case, standing.rejected && !suspended)
     };
     api::set(list, ConditionType::Ready, standing.usable, reason, message, generation, now);
     list.sort_by_key(|c| match c.type_.as_str() {
@@ -59,16 +65,7 @@ fn why_not_ready(list: &[Condition], case: &Case<'_>, rejected: bool) -> (Reason
     let synced = api::find(list, ConditionType::Synced).filter(|c| !c.is_true());
     if rejected {
         // Stays until a new token is there, whatever else goes wrong meanwhile.
-        let source = &case.credential.spec.refresh_token_secret_ref.name;
-        let said = [synced, api::find(list, ConditionType::Stalled)]
-            .into_iter()
-            .flatten()
-            .find(|c| c.reason() == Some(Reason::RefreshTokenRejected));
-        let message = said.map_or_else(
-            || format!("Squadcast rejected the refresh token from which the token in Secret \"{name}\" was minted, and has revoked both: create a new refresh token in Squadcast's web application and store it in Secret \"{source}\""),
-            |c| c.message.clone(),
-        );
-        return (Reason::RefreshTokenRejected, message);
+        return revoked(list, case);
     }
     if let Some((reason, message)) = synced.and_then(|c| Some((c.reason()?, c.message.clone()))) {
         return (reason, message);
@@ -83,4 +80,19 @@ fn why_not_ready(list: &[Condition], case: &Case<'_>, rejected: bool) -> (Reason
         Some(_) => format!("Secret \"{name}\" holds no valid token: the operator is about to renew it"),
     };
     (Reason::TokenExpired, message)
+}
+
+/// The refresh token was found rejected: what was said of that then, while it can still be read somewhere.
+fn revoked(list: &[Condition], case: &Case<'_>) -> (Reason, String) {
+    let spec = &case.credential.spec;
+    let (source, target) = (&spec.refresh_token_secret_ref.name, &spec.target.name);
+    let said = [ConditionType::Synced, ConditionType::Stalled, ConditionType::Ready]
+        .into_iter()
+        .filter_map(|type_| api::find(list, type_))
+        .find(|c| c.reason() == Some(Reason::RefreshTokenRejected));
+    let message = said.map_or_else(
+        || format!("Squadcast rejected the refresh token from which the token in Secret \"{target}\" was minted, and has revoked both: create a new refresh token in Squadcast's web application and store it in Secret \"{source}\""),
+        |c| c.message.clone(),
+    );
+    (Reason::RefreshTokenRejected, message)
 }

@@ -191,6 +191,13 @@ impl Board {
         line.changed.notify_waiters();
     }
 
+    /// Somebody still means to write the new refresh token back.
+    pub(super) fn still_to_write_back(&mut self, token: Fingerprint, now: Timestamp) {
+        if let Some(pending) = self.lines.get_mut(&token).and_then(|line| line.write_back.as_mut()) {
+            pending.asked_at = now;
+        }
+    }
+
     /// A new refresh token is written back, or there is no need any more.
     pub(super) fn written_back(&mut self, token: Fingerprint) {
         if let Some(line) = self.lines.get_mut(&token) {
