@@ -1,6 +1,9 @@
 //! The loop: takes news into the index, runs what the queue holds, and puts away what a reconcile leaves
 //! behind. It alone writes the index, the queue and the timers.
 
+mod drain;
+mod news;
+
 use std::{
     collections::HashMap,
     panic::AssertUnwindSafe,
@@ -18,7 +21,7 @@ use super::{
     index::{SharedIndex, WatchId},
     queue::Queue,
     timers::Timers,
-    watches::{Change, News, Scope, Undecodable},
+    watches::Scope,
 };
 use crate::{
     ops::{
@@ -26,9 +29,8 @@ use crate::{
         metrics::Metrics,
         shutdown::Shutdown,
     },
-    reconcile::{Context, Credential, Done, Input, Key, Memory, reconcile},
+    reconcile::{Context, Done, Input, Key, Memory, reconcile},
     schedule::plus,
-    secret::SecretMeta,
     slots::Slot,
 };
 
@@ -36,9 +38,6 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(30);
 /// When to look again at a resource whose reconcile panicked, in seconds.
 const AFTER_PANIC: i64 = 60;
-
-/// How often saving what would be lost is tried again while the process ends.
-const SAVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the loop is started with.
 pub struct Settings {
@@ -177,7 +176,7 @@ impl Controller {
             self.tasks.shutdown().await;
             self.queue = Queue::default();
             self.timers = Timers::default();
-            self.unsaved().iter().for_each(lost);
+            self.unsaved().iter().for_each(drain::lost);
             self.memories.clear();
         }
     }
@@ -239,168 +238,4 @@ impl Controller {
             self.queue.push(&key);
         }
     }
-
-    /// Takes news into the index and wakes whom it concerns.
-    fn take(&mut self, item: News, sender: &mpsc::Sender<News>) {
-        let wake = match item {
-            News::Credential(id, change) => self.credential(id, change, sender),
-            News::Secret(id, change) => self.secret(id, change),
-        };
-        for key in wake {
-            // One that is running is compared with the index when it ends.
-            if !self.queue.is_running(&key) {
-                self.queue.push(&key);
-            }
-        }
-    }
-
-    fn credential(
-        &mut self,
-        id: WatchId,
-        change: Change<Box<Result<Credential, Undecodable>>>,
-        sender: &mpsc::Sender<News>,
-    ) -> Vec<Key> {
-        let mut index = self.index.lock();
-        match change {
-            Change::Listing => {
-                index.relist_credentials(id);
-                Vec::new()
-            }
-            Change::Listed => {
-                let wake = index.credentials_listed(id);
-                drop(index);
-                self.forget_the_gone();
-                self.unlisted.0.retain(|i| *i != id);
-                if self.unlisted.0.is_empty() && self.watches.len() == self.scopes.len() {
-                    // Secrets come second: which of them matter is known by now.
-                    for (id, scope) in self.scopes.iter().cloned().enumerate() {
-                        self.watches.spawn(scope.secrets(id, sender.clone(), self.readiness.clone()));
-                    }
-                }
-                wake
-            }
-            Change::Applied(object) => match *object {
-                Ok(credential) => {
-                    let wake = index.apply_credential(id, credential);
-                    self.metrics.undecodable(index.undecodable_count());
-                    wake
-                }
-                Err(Undecodable { key, error }) => {
-                    let wake = index.undecodable(id, &key);
-                    self.metrics.undecodable(index.undecodable_count());
-                    if let Some(wake) = wake {
-                        tracing::error!(
-                            namespace = &*key.namespace,
-                            name = &*key.name,
-                            "this SquadcastCredential cannot be read and is left alone: {error}; correct it, or bring operator and CustomResourceDefinition to the same version"
-                        );
-                        wake
-                    } else {
-                        Vec::new()
-                    }
-                }
-            },
-            Change::Deleted(object) => {
-                let key = match *object {
-                    Ok(credential) => credential.key,
-                    Err(undecodable) => undecodable.key,
-                };
-                let wake = index.delete_credential(&key);
-                self.metrics.undecodable(index.undecodable_count());
-                drop(index);
-                self.timers.set(&key, None);
-                self.memories.remove(&key);
-                wake
-            }
-        }
-    }
-
-    /// After a relist: what is not in the index any more needs no timer and no memory.
-    fn forget_the_gone(&mut self) {
-        let index = self.index.lock();
-        let gone: Vec<Key> = self.memories.keys().filter(|key| !index.is_known(key)).cloned().collect();
-        self.metrics.undecodable(index.undecodable_count());
-        drop(index);
-        for key in gone {
-            self.memories.remove(&key);
-            self.timers.set(&key, None);
-        }
-    }
-
-    fn secret(&mut self, id: WatchId, change: Change<Box<SecretMeta>>) -> Vec<Key> {
-        let mut index = self.index.lock();
-        match change {
-            Change::Listing => {
-                index.relist_secrets(id);
-                Vec::new()
-            }
-            Change::Listed => {
-                self.unlisted.1.retain(|i| *i != id);
-                index.secrets_listed(id, self.scopes.get(id).and_then(|s| s.namespace.as_deref()))
-            }
-            Change::Applied(secret) => index.apply_secret(id, *secret),
-            Change::Deleted(secret) => {
-                let key = Key::new(secret.namespace(), secret.name());
-                index.delete_secret(id, &key, &secret.facts.resource_version)
-            }
-        }
-    }
-
-    /// Resources whose replaced refresh token is nowhere but in this process.
-    fn unsaved(&self) -> Vec<Key> {
-        self.memories.iter().filter(|(_, (_, memory))| memory.unsaved()).map(|(key, _)| key.clone()).collect()
-    }
-
-    /// Lets the reconciles that run end, and saves what would be lost, within the patience that is left to them.
-    async fn drain(&mut self) {
-        let patience = tokio::time::sleep(self.settings.patience);
-        tokio::pin!(patience);
-        self.context.exchanges.close();
-        // Nothing new is begun from here on.
-        self.queue = Queue::default();
-        let mut next_try = tokio::time::Instant::now();
-        loop {
-            let unsaved = self.unsaved();
-            if self.tasks.is_empty() && unsaved.is_empty() {
-                return;
-            }
-            if next_try <= tokio::time::Instant::now() {
-                next_try = tokio::time::Instant::now() + SAVE_AGAIN;
-                for key in &unsaved {
-                    self.save(key);
-                }
-            }
-            tokio::select! {
-                Some(ended) = self.tasks.join_next() => if let Ok(ended) = ended { self.ended(ended); },
-                () = tokio::time::sleep_until(next_try), if !unsaved.is_empty() => {}
-                () = &mut patience => {
-                    if !self.tasks.is_empty() {
-                        tracing::warn!("{} reconciles did not end in time and are dropped", self.tasks.len());
-                    }
-                    self.tasks.shutdown().await;
-                    unsaved.iter().for_each(lost);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Tries once more to write a replaced refresh token back, whatever the back-off.
-    fn save(&mut self, key: &Key) {
-        if let Ok(permit) = self.slots.clone().try_acquire_owned() {
-            if let Some((_, memory)) = self.memories.get_mut(key) {
-                memory.last_chance = true;
-            }
-            self.reconcile(key.clone(), permit);
-        }
-    }
-}
-
-/// Says that a refresh token could not be saved before the process had to let go of it.
-fn lost(key: &Key) {
-    tracing::error!(
-        namespace = &*key.namespace,
-        name = &*key.name,
-        "Squadcast had replaced the refresh token, and the new one could not be written back into its Secret before the operator had to stop: if exchanges are rejected from now on, create a new refresh token in Squadcast's web application and store it"
-    );
 }

@@ -1,0 +1,121 @@
+//! News from the watches go into the index, which tells whom they concern.
+
+use tokio::sync::mpsc;
+
+use super::Controller;
+use crate::{
+    controller::{
+        index::WatchId,
+        watches::{Change, News, Undecodable},
+    },
+    reconcile::{Credential, Key},
+    secret::SecretMeta,
+};
+
+impl Controller {
+    /// Takes news into the index and wakes whom it concerns.
+    pub(super) fn take(&mut self, item: News, sender: &mpsc::Sender<News>) {
+        let wake = match item {
+            News::Credential(id, change) => self.credential(id, change, sender),
+            News::Secret(id, change) => self.secret(id, change),
+        };
+        for key in wake {
+            // One that is running is compared with the index when it ends.
+            if !self.queue.is_running(&key) {
+                self.queue.push(&key);
+            }
+        }
+    }
+
+    fn credential(
+        &mut self,
+        id: WatchId,
+        change: Change<Box<Result<Credential, Undecodable>>>,
+        sender: &mpsc::Sender<News>,
+    ) -> Vec<Key> {
+        let mut index = self.index.lock();
+        match change {
+            Change::Listing => {
+                index.relist_credentials(id);
+                Vec::new()
+            }
+            Change::Listed => {
+                let wake = index.credentials_listed(id);
+                drop(index);
+                self.forget_the_gone();
+                self.unlisted.0.retain(|i| *i != id);
+                if self.unlisted.0.is_empty() && self.watches.len() == self.scopes.len() {
+                    // Secrets come second: which of them matter is known by now.
+                    for (id, scope) in self.scopes.iter().cloned().enumerate() {
+                        self.watches.spawn(scope.secrets(id, sender.clone(), self.readiness.clone()));
+                    }
+                }
+                wake
+            }
+            Change::Applied(object) => match *object {
+                Ok(credential) => {
+                    let wake = index.apply_credential(id, credential);
+                    self.metrics.undecodable(index.undecodable_count());
+                    wake
+                }
+                Err(Undecodable { key, error }) => {
+                    let wake = index.undecodable(id, &key);
+                    self.metrics.undecodable(index.undecodable_count());
+                    if let Some(wake) = wake {
+                        tracing::error!(
+                            namespace = &*key.namespace,
+                            name = &*key.name,
+                            "this SquadcastCredential cannot be read and is left alone: {error}; correct it, or bring operator and CustomResourceDefinition to the same version"
+                        );
+                        wake
+                    } else {
+                        Vec::new()
+                    }
+                }
+            },
+            Change::Deleted(object) => {
+                let key = match *object {
+                    Ok(credential) => credential.key,
+                    Err(undecodable) => undecodable.key,
+                };
+                let wake = index.delete_credential(&key);
+                self.metrics.undecodable(index.undecodable_count());
+                drop(index);
+                self.timers.set(&key, None);
+                self.memories.remove(&key);
+                wake
+            }
+        }
+    }
+
+    /// After a relist: what is not in the index any more needs no timer and no memory.
+    fn forget_the_gone(&mut self) {
+        let index = self.index.lock();
+        let gone: Vec<Key> = self.memories.keys().filter(|key| !index.is_known(key)).cloned().collect();
+        self.metrics.undecodable(index.undecodable_count());
+        drop(index);
+        for key in gone {
+            self.memories.remove(&key);
+            self.timers.set(&key, None);
+        }
+    }
+
+    fn secret(&mut self, id: WatchId, change: Change<Box<SecretMeta>>) -> Vec<Key> {
+        let mut index = self.index.lock();
+        match change {
+            Change::Listing => {
+                index.relist_secrets(id);
+                Vec::new()
+            }
+            Change::Listed => {
+                self.unlisted.1.retain(|i| *i != id);
+                index.secrets_listed(id, self.scopes.get(id).and_then(|s| s.namespace.as_deref()))
+            }
+            Change::Applied(secret) => index.apply_secret(id, *secret),
+            Change::Deleted(secret) => {
+                let key = Key::new(secret.namespace(), secret.name());
+                index.delete_secret(id, &key, &secret.facts.resource_version)
+            }
+        }
+    }
+}

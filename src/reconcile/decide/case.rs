@@ -1,0 +1,133 @@
+//! What a decision is made of, and what it first asks about the token that the target holds.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{ConditionType, Reason, SquadcastCredentialStatus},
+    reconcile::{Claim, Credential, Memory, Observation, ownership::claim},
+    schedule::seconds_between,
+    secret::{Desired, SecretFacts, Token},
+    squadcast::{Fingerprint, Region},
+};
+
+/// All that the decision depends on.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// The resource.
+    pub credential: &'a Credential,
+    /// The status as the operator last meant it.
+    pub history: &'a SquadcastCredentialStatus,
+    /// Its region, where it is known.
+    pub region: Option<&'a Region>,
+    /// Names of all regions, for the message.
+    pub regions: &'a [&'a str],
+    /// Another resource with the better claim to the target.
+    pub rival: Option<&'a str>,
+    /// A refresh token that Squadcast replaces is to be written back.
+    pub writes_back: bool,
+    /// What was seen.
+    pub seen: &'a Observation,
+    /// What the process remembers.
+    pub memory: &'a Memory,
+}
+
+/// What the target holds for this resource.
+#[derive(Clone, Debug)]
+pub struct Held<'a> {
+    /// What its annotations tell.
+    pub token: &'a Token,
+    /// It can be used: unexpired, of this region, unedited, and not known to be revoked.
+    pub usable: bool,
+    /// Its refresh token was found rejected.
+    pub rejected: bool,
+}
+
+impl Case<'_> {
+    /// The wish for the target.
+    pub fn desired(&self) -> Desired<'_> {
+        Desired {
+            credential: &self.credential.key.name,
+            credential_uid: &self.credential.uid,
+            target: &self.credential.spec.target,
+        }
+    }
+
+    /// The token that the target holds for this resource, if any.
+    pub fn held(&self, now: Timestamp) -> Option<Held<'_>> {
+        let facts = self.seen.target.facts()?;
+        held(
+            self.credential,
+            self.history,
+            facts,
+            &claim(self.credential, &self.seen.target),
+            self.seen.target.edited(),
+            now,
+        )
+    }
+
+    /// Seconds of life left of the token that is held, where one is.
+    pub fn life_left(&self, now: Timestamp) -> Option<i64> {
+        self.held(now).map(|h| if h.usable { seconds_between(now, h.token.life.expires) } else { 0 })
+    }
+
+    /// An exchange is asked for by a new value of the annotation.
+    pub fn requested(&self) -> bool {
+        let request = self.credential.renew_request.as_deref();
+        request.is_some() && request != self.history.last_handled_renew_request.as_deref()
+    }
+
+    /// An attempt has failed for the refresh token that is there now, and is to be tried again.
+    pub(super) fn failing(&self, fingerprint: Fingerprint) -> Option<Timestamp> {
+        let next = self.history.next_attempt_at?;
+        let same = self.history.last_attempt_fingerprint.as_deref() == Some(fingerprint.to_string().as_str());
+        let of_exchange = self.memory.leftover.is_none()
+            && self.history.reason(ConditionType::Synced) != Some(Reason::RolloutRestartFailed);
+        (self.history.failure_count() > 0 && same && of_exchange).then_some(next)
+    }
+
+    /// The spec is not the one that the status speaks of.
+    pub fn spec_changed(&self) -> bool {
+        self.history.observed_generation != Some(self.credential.generation)
+    }
+}
+
+/// See [`Case::held`]; `claim` and `edited` tell whose the Secret is and whether its data is as written.
+pub fn held<'a>(
+    credential: &Credential,
+    history: &SquadcastCredentialStatus,
+    facts: &'a SecretFacts,
+    claim: &Claim,
+    edited: bool,
+    now: Timestamp,
+) -> Option<Held<'a>> {
+    let own = match claim {
+        Claim::Write { held } => *held,
+        // What may not be written any more still holds the token that was written while it could be.
+        Claim::Refused(Reason::TargetImmutable | Reason::MergeNotAllowed, _) | Claim::Wait(_) => {
+            let name = Some(&*credential.key.name);
+            // A former resource's Secret is about to go, and its token with it.
+            match &facts.controller {
+                Some(controller) => controller.uid == credential.uid,
+                None => {
+                    facts.credential.as_deref() == name
+                        || facts.written_by_us() && facts.allow_write_by.as_deref() == name
+                }
+            }
+        }
+        _ => false,
+    };
+    let token = facts.token.as_ref().filter(|_| own)?;
+    let rejected = history.expires_at == Some(token.life.expires) && was_rejected(history);
+    let usable = now < token.life.expires && token.region() == credential.spec.region && !edited && !rejected;
+    Some(Held { token, usable, rejected })
+}
+
+/// The refresh token of the token that the status speaks of was found rejected: `Ready` says so, or, while the
+/// resource is suspended, `Stalled`.
+fn was_rejected(history: &SquadcastCredentialStatus) -> bool {
+    let says = match history.reason(ConditionType::Ready) {
+        Some(Reason::Suspended) => ConditionType::Stalled,
+        _ => ConditionType::Ready,
+    };
+    history.reason(says) == Some(Reason::RefreshTokenRejected)
+}
