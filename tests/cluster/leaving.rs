@@ -221,6 +221,27 @@ async fn one_that_merges_keeps_its_target_against_an_older_one() {
 }
 
 #[tokio::test]
+async fn a_target_that_is_renamed_during_an_exchange_gets_the_token_under_its_new_name_only() {
+    let stage = Stage::new("renamed-in-flight").await;
+    let gate = Gate::new();
+    stage.source("one", Script::of([Reply::token().hold(&gate), Reply::token()])).await;
+    let mut wanted = spec("one", json!({ "creationPolicy": "Orphan" }));
+    stage.apply("one", wanted.clone()).await;
+    stage.squadcast.wait_for_count("rt-one", 1, DEADLINE).await;
+    wanted["target"]["name"] = "renamed".into();
+    stage.apply("one", wanted).await;
+    stage.flush().await;
+    gate.release();
+    stage.settled("one").await;
+    assert_eq!(stage.exchanges("one"), 1);
+    assert_eq!(
+        stage.secret_data("renamed").await["access_token"],
+        stage.squadcast.minted("rt-one")[0].access_token
+    );
+    assert_eq!(stage.secret(&target("one")).await, None);
+}
+
+#[tokio::test]
 async fn a_source_that_changes_during_an_exchange_wins() {
     let stage = Stage::new("source-in-flight").await;
     let gate = Gate::new();

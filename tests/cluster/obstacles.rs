@@ -7,13 +7,32 @@ use serde_json::json;
 use crate::{
     OPERATOR,
     steps::{Stage, conditions, failures, message, source, target, wait_of},
-    support::{DEADLINE, Gate, Reply, eventually, world::World},
+    support::{
+        DEADLINE, Gate, Reply, eventually,
+        world::{REGION, World},
+    },
 };
 
 const WORDS: &str = "the security team forbids this Secret today";
 
 /// Refuses every write of a Secret whose name ends so, with words of its own.
 pub fn forbid(world: &World, suffix: &str) {
+    refuse(world, "CREATE, UPDATE", &format!("object.metadata.name.endsWith('{suffix}')"));
+}
+
+/// Refuses to delete a Secret whose name ends so.
+pub async fn forbid_deletion(world: &World, suffix: &str) {
+    let probe = format!("there{suffix}");
+    world.put_secret(&probe, &[]).await;
+    refuse(world, "DELETE", &format!("oldObject.metadata.name.endsWith('{suffix}')"));
+    let params = DeleteParams { dry_run: true, ..DeleteParams::default() };
+    eventually("the API server to have noticed", DEADLINE, async || {
+        world.secrets().delete(&probe, &params).await.is_err()
+    })
+    .await;
+}
+
+fn refuse(world: &World, operations: &str, which: &str) {
     let name = &world.namespace;
     world.kubectl_apply(&format!(
         r#"
@@ -25,9 +44,9 @@ spec:
   matchConstraints:
     namespaceSelector: {{ matchLabels: {{ kubernetes.io/metadata.name: {name} }} }}
     resourceRules:
-      - {{ apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [secrets] }}
+      - {{ apiGroups: [""], apiVersions: [v1], operations: [{operations}], resources: [secrets] }}
   validations:
-    - expression: "!object.metadata.name.endsWith('{suffix}')"
+    - expression: "!{which}"
       message: "{WORDS}"
 ---
 apiVersion: admissionregistration.k8s.io/v1
@@ -183,6 +202,41 @@ async fn without_the_right_to_write_one_exchange_is_spent_and_the_right_is_asked
 }
 
 #[tokio::test]
+async fn without_the_right_to_write_back_the_right_is_asked_for_before_an_exchange() {
+    let world = World::new("forbidden-source").await;
+    let user = format!("limited-{}", world.namespace);
+    grant(&world, &user, "get, list, watch, create");
+    world.refresh_token("source", "rt").await;
+    world.squadcast.accept("rt-next");
+    world.squadcast.script("rt", Reply::token().refresh_token("rt-next"));
+    let operator = world.launch_as(OPERATOR, &user, &[]).start();
+    operator.wait_ready().await;
+    let mut spec = json!({ "region": REGION, "target": { "name": "target" } });
+    spec["refreshTokenSecretRef"] = json!({ "name": "source" });
+    spec["refreshTokenRotation"] = "WriteBack".into();
+    world.apply("one", spec).await;
+    let resource = world.wait_for("one", "Synced", "False", "Forbidden").await;
+    let said = message(&resource, "Synced");
+    assert!(said.contains("\"source\"") && said.contains("patch"), "{said}");
+    assert_eq!(world.squadcast.count("rt"), 1);
+
+    // Another process has not got the new refresh token; it makes sure that it could save the next one.
+    operator.kill();
+    operator.wait_exit(DEADLINE).await;
+    let operator = world.launch_as(OPERATOR, &user, &[]).start();
+    operator.wait_ready().await;
+    let count = failures(&resource);
+    eventually("further failures", DEADLINE, async || {
+        let resource = world.get("one").await.ok_or("no resource")?;
+        if failures(&resource) > count { Ok(resource) } else { Err(resource["status"].to_string()) }
+    })
+    .await;
+    assert_eq!(world.squadcast.count("rt"), 1);
+    grant(&world, &user, "get, list, watch, create, patch, delete");
+    world.wait_ready("one").await;
+}
+
+#[tokio::test]
 async fn without_the_right_to_read_nothing_is_asked_of_squadcast() {
     let world = World::new("unreadable").await;
     let user = format!("limited-{}", world.namespace);
@@ -196,6 +250,35 @@ async fn without_the_right_to_read_nothing_is_asked_of_squadcast() {
     let said = message(&resource, "Synced");
     assert!(said.contains("\"source\"") && said.contains("get"), "{said}");
     assert_eq!(world.squadcast.count("rt"), 0);
+
+    // Suspended, nothing is missed; resumed, it is.
+    world.patch("one", json!({ "spec": { "suspend": true } })).await;
+    world.wait_for("one", "Ready", "False", "Suspended").await;
+    world.patch("one", json!({ "spec": { "suspend": false } })).await;
+    world.wait_for("one", "Synced", "False", "Forbidden").await;
+
+    // What happens to the Secret does not shorten the wait; a renewal that is asked for does, and is echoed.
+    let waiting = eventually("some failures", DEADLINE, async || {
+        let resource = world.get("one").await.ok_or("no resource")?;
+        if failures(&resource) > 1 { Ok(resource) } else { Err(resource["status"].to_string()) }
+    })
+    .await;
+    for n in 0..20 {
+        let label = json!({ "metadata": { "labels": { "n": n.to_string() } } });
+        let params = PatchParams::default();
+        world.secrets().patch("source", &params, &Patch::Merge(label)).await.unwrap();
+    }
+    let request =
+        json!({ "metadata": { "annotations": { "credentials.squadcast.com/renew-requested-at": "1" } } });
+    world.patch("one", request).await;
+    eventually("the request to be handled", DEADLINE, async || {
+        let status = world.get("one").await.ok_or("no resource")?["status"].clone();
+        if status["lastHandledRenewRequest"] == "1" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    let more = failures(&world.get("one").await.unwrap()) - failures(&waiting);
+    assert!(more <= 3, "{more}");
+
     grant(&world, &user, "get, list, watch, create, patch, delete");
     world.wait_ready("one").await;
     assert_eq!(world.squadcast.count("rt"), 1);

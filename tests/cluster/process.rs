@@ -534,6 +534,25 @@ async fn sigterm_lets_an_exchange_in_flight_finish_and_begins_no_other() {
 }
 
 /// `check` of the region that a stand-in is.
+#[tokio::test]
+async fn sigterm_waits_for_no_exchange_that_has_not_begun() {
+    let world = World::new("sigterm-backlog").await;
+    let operator = world.operator(OPERATOR, &["--exchange-rate=1", "--exchange-concurrency=1"]).await;
+    for n in 0..40 {
+        let (source, target) = (format!("source-{n}"), format!("target-{n}"));
+        world.refresh_token(&source, &format!("rt-{n}")).await;
+        world.credential(&format!("x-{n}"), &source, &target).await;
+    }
+    let begun = || (0..40).map(|n| world.squadcast.count(&format!("rt-{n}"))).sum::<usize>();
+    eventually("some exchanges", DEADLINE, async || begun() >= 2).await;
+    operator.sigterm();
+    operator.wait_for_log("SIGTERM").await;
+    let before = begun();
+    assert_eq!(operator.wait_exit(DEADLINE).await, 0);
+    assert!(begun() <= before + 1, "{before}, then {}", begun());
+    assert!(!operator.log().contains("are dropped"), "{}", operator.log());
+}
+
 async fn check_of(standin: &Squadcast, more: &[&str], env: &[(&str, &str)], input: &str) -> Ended {
     let region = format!("--region=test={}", standin.url());
     let ca = format!("--ca-file={}", standin.ca_file().display());

@@ -145,6 +145,7 @@ async fn a_workload_that_is_missing_holds_up_neither_the_token_nor_the_others() 
     let again = stage.wait_status("one", "another failure", |r| failures(r) > failures(&resource)).await;
     assert_eq!(conditions(&again), failed);
     assert_backed_off(&again, 300);
+    assert!(stage.outcomes("failed") >= 2.0, "it is counted and logged as a failure");
 
     // It is still owed when another operator comes.
     stage.restart(async |world| workload(world, "StatefulSet", "missing")).await;

@@ -162,6 +162,89 @@ async fn a_rotated_token_is_saved_when_the_operator_is_told_to_stop() {
     assert_eq!(stage.exchanges("one"), 1);
 }
 
+/// A resource whose new refresh token is nowhere but in the operator's memory.
+async fn unsaved(stage: &Stage, reply: Reply) {
+    stage.source("one", reply).await;
+    forbid(stage, "-source");
+    wait_probe(stage, "-source", false).await;
+    stage.apply("one", write_back("one", "one")).await;
+    stage.wait_conditions("one", "Ready=False WriteFailed, Synced=False WriteFailed").await;
+}
+
+#[tokio::test]
+async fn a_refused_write_back_is_tried_until_the_last_moment() {
+    let mut stage = Stage::new("write-back-last").await;
+    unsaved(&stage, rotates(&stage, "rt-next")).await;
+    // The next attempt would come long after the process has ended.
+    for _ in 0..5 {
+        stage.attempt("one").await;
+    }
+    stage.operator.sigterm();
+    stage.operator.wait_for_log("SIGTERM").await;
+    assert_eq!(stage.operator.exit_code(), None);
+    permit(&stage, "-source").await;
+    assert_eq!(stage.operator.wait_exit(DEADLINE).await, 0);
+    assert_eq!(stage.stored("one").await, "rt-next");
+    stage.restart(async |_| ()).await;
+    stage.settled("one").await;
+    assert_eq!((stage.exchanges("one"), stage.squadcast.count("rt-next")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_could_not_be_saved_is_told() {
+    let stage = Stage::new("write-back-lost").await;
+    unsaved(&stage, rotates(&stage, "rt-next")).await;
+    stage.operator.sigterm();
+    assert_eq!(stage.operator.wait_exit(DEADLINE).await, 0);
+    let log = stage.operator.log();
+    let told = log.lines().find(|line| line.contains("could not be written back") && line.contains("ERROR"));
+    assert!(told.is_some_and(|line| line.contains(&stage.namespace) && line.contains("one")), "{log}");
+    assert!(!log.contains("rt-next"));
+}
+
+#[tokio::test]
+async fn a_write_back_outlives_the_access_token_that_came_with_it() {
+    let stage = Stage::new("write-back-expired").await;
+    unsaved(&stage, rotates(&stage, "rt-next").life(8)).await;
+    let minted = stage.squadcast.minted("rt-one").remove(0);
+    eventually("its end", DEADLINE, async || !stage.squadcast.is_good(&minted.access_token)).await;
+    permit(&stage, "-source").await;
+    stage.settled("one").await;
+    assert_eq!(stage.stored("one").await, "rt-next");
+    assert_eq!((stage.exchanges("one"), stage.squadcast.count("rt-next")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_write_back_does_not_wait_for_the_target() {
+    let stage = Stage::new("write-back-blocked").await;
+    unsaved(&stage, rotates(&stage, "rt-next")).await;
+    stage.put_secret(&target("one"), &[("somebody", "else's")]).await;
+    permit(&stage, "-source").await;
+    stage.ask("one").await;
+    eventually("the new value", DEADLINE, async || stage.stored("one").await == "rt-next").await;
+    let stalled = "Ready=False TargetNotOwned, Synced=False TargetNotOwned, Stalled=True TargetNotOwned";
+    stage.wait_conditions("one", stalled).await;
+}
+
+#[tokio::test]
+async fn where_one_reader_of_a_key_writes_back_all_do() {
+    let stage = Stage::new("write-back-any").await;
+    let script = Script::of([Reply::token(), rotates(&stage, "rt-next")]);
+    stage.source("one", script).await;
+    stage.apply("saves", write_back("saves", "one")).await;
+    stage.settled("saves").await;
+    let mut leaves = write_back("leaves", "one");
+    leaves["refreshTokenRotation"] = "Ignore".into();
+    stage.apply("leaves", leaves).await;
+    stage.settled("leaves").await;
+    stage.attempt("leaves").await;
+    assert_eq!(stage.stored("one").await, "rt-next");
+    for name in ["saves", "leaves"] {
+        stage.settled(name).await;
+        assert!(stage.written(name).await.1, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn an_immutable_source_is_refused_before_an_exchange() {
     let stage = Stage::new("write-back-immutable").await;

@@ -9,7 +9,8 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::{
-    steps::{Stage, conditions, failures, instant, message, source, spec, target},
+    obstacles::{forbid_deletion, permit},
+    steps::{Stage, assert_backed_off, conditions, failures, instant, message, source, spec, target},
     support::{
         DEADLINE, Gate, Reply, Script, eventually,
         world::{World, condition},
@@ -276,6 +277,33 @@ async fn a_renamed_target_is_written_before_the_former_one_goes() {
     let deleted = writes.iter().position(|r| r.verb == "delete" && r.name == "owner-target");
     let before = &writes[..deleted.expect("the operator deletes it")];
     assert!(before.iter().filter(|r| r.verb == "create").count() >= 2, "{before:?}");
+}
+
+#[tokio::test]
+async fn a_former_target_that_cannot_be_deleted_is_told_and_holds_up_nothing() {
+    let stage = Stage::new("rename-refused").await;
+    stage.resource("one", Reply::token()).await;
+    stage.settled("one").await;
+    forbid_deletion(&stage, "-target").await;
+    let mut renamed = spec("one", json!({}));
+    renamed["target"]["name"] = "renamed".into();
+    stage.apply("one", renamed).await;
+    let resource = stage.wait_conditions("one", "Ready=True TokenValid, Synced=False WriteFailed").await;
+    let said = message(&resource, "Synced");
+    assert!(said.contains("\"one-target\"") && said.contains("delete"), "{said}");
+    let resource = stage.wait_status("one", "more failures", |r| failures(r) > 1).await;
+    assert_backed_off(&resource, 300);
+    assert!(stage.outcomes("failed") >= 2.0);
+    // Neither a renewal nor a repair waits for that.
+    stage.attempt("one").await;
+    stage.delete_secret("renamed").await;
+    eventually("the Secret to be back", DEADLINE, async || stage.secret("renamed").await).await;
+    assert_eq!(stage.exchanges("one"), 4);
+    permit(&stage, "-target").await;
+    stage.attempt("one").await;
+    eventually("the former Secret to go", DEADLINE, async || stage.secret("one-target").await.is_none())
+        .await;
+    stage.settled("one").await;
 }
 
 #[tokio::test]
@@ -670,6 +698,27 @@ async fn a_suspended_resource_neither_exchanges_nor_writes_and_goes_on_when_resu
     stage.handled("one", &request).await;
     assert_eq!(labels(&stage.secret(&target("one")).await.unwrap())["late"], "yes");
     assert_eq!((stage.exchanges("one"), stage.squadcast.count("rt-late")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_suspended_resource_keeps_in_mind_that_its_refresh_token_is_rejected() {
+    let stage = Stage::new("suspend-rejected").await;
+    stage.resource("one", Script::of([Reply::token(), Reply::error(401)])).await;
+    stage.settled("one").await;
+    stage.attempt("one").await;
+    stage.attempt("one").await;
+    let rejected = "Ready=False RefreshTokenRejected, Synced=False RefreshTokenRejected, Stalled=True RefreshTokenRejected";
+    let resource = stage.wait_conditions("one", rejected).await;
+    assert!(resource["status"]["renewAt"].is_null(), "nothing is renewed: {resource}");
+    stage.patch("one", json!({ "spec": { "suspend": true } })).await;
+    let suspended = "Ready=False Suspended, Synced=False Suspended, Stalled=True RefreshTokenRejected";
+    stage.wait_conditions("one", suspended).await;
+    stage.patch("one", json!({ "spec": { "suspend": false } })).await;
+    stage.wait_conditions("one", rejected).await;
+    assert_eq!(stage.exchanges("one"), 4);
+    stage.squadcast.accept("rt-good");
+    stage.refresh_token(&source("one"), "rt-good").await;
+    stage.settled("one").await;
 }
 
 #[tokio::test]
