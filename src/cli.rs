@@ -15,7 +15,7 @@ use clap::{
 
 use crate::{
     api::{self, SpecDuration},
-    ops::{http::Listen, telemetry::LogFormat},
+    ops::{http::Listen, memory, telemetry::LogFormat},
     squadcast::{ClientError, Regions},
 };
 
@@ -155,6 +155,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Before anything that may open a connection: building a client panics without a provider.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return complain("TLS was set up twice", FAILURE);
+    }
+    // Before there is a token in memory. Where the system refuses it, tokens are as safe as in any other program.
+    if let Err(error) = memory::keep_private() {
+        complain(&format!("cannot keep the memory out of core dumps: {error}; going on without"), 0);
     }
     let ended = match cli.command {
         Command::Run(args) => run::run(*args),

@@ -7,6 +7,7 @@ pub mod health;
 pub mod http;
 pub mod identity;
 pub mod leader;
+pub mod memory;
 pub mod metrics;
 pub mod shutdown;
 pub mod telemetry;
@@ -39,9 +40,9 @@ pub(crate) fn describe(error: &kube::Error) -> String {
     }
 }
 
-/// The time as Kubernetes' types hold it, which are built on another version of the same library.
+/// The time as Kubernetes writes it, to the microsecond.
 pub(crate) fn micro_time(at: Timestamp) -> MicroTime {
-    MicroTime(k8s_openapi::jiff::Timestamp::from_microsecond(at.as_microsecond()).unwrap_or_default())
+    MicroTime(Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod region;
 mod token;
 
 pub(crate) use answer::redact::Secrets;
-pub use answer::{Failure, Grant};
+pub use answer::{Body, Failure, Grant, Reply, classify};
 pub use client::{Client, ClientError, InvalidCaFile, InvalidProxy, Proxies, Settings};
 pub use exchanges::{Ask, Exchanges, Hooks, Outcome, Transport};
 pub use limits::Rate;
