@@ -21,7 +21,7 @@ use super::{
     index::{SharedIndex, WatchId},
     queue::Queue,
     timers::Timers,
-    watches::Scope,
+    watches::{RESOURCES, SECRETS, Scope},
 };
 use crate::{
     ops::{
@@ -122,8 +122,11 @@ impl Controller {
     /// Runs until `shutdown`, then lets work in hand end.
     pub async fn run(mut self, mut leads: watch::Receiver<bool>, shutdown: Shutdown) {
         let (sender, mut news) = mpsc::channel(256);
-        self.readiness.waits("watch on SquadcastCredentials", "the first list is not complete");
-        self.readiness.waits("watch on Secrets", "the first list is not complete");
+        for scope in &self.scopes {
+            for kind in [RESOURCES, SECRETS] {
+                self.readiness.waits(&scope.watch_on(kind), "the first list is not complete");
+            }
+        }
         for (id, scope) in self.scopes.iter().cloned().enumerate() {
             self.watches.spawn(scope.credentials(id, sender.clone(), self.readiness.clone()));
         }

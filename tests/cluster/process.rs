@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::OPERATOR;
 use crate::command::{Ended, run, run_with};
+use crate::obstacles::grant;
 use crate::support::controlplane::definition_file;
 use crate::support::eventually::unless;
 use crate::support::operator::Launch;
@@ -293,6 +294,28 @@ async fn waits_for_the_api_server_then_for_the_definition_and_then_works() {
     waits_for(&waiting, &["the API server cannot be reached"]).await;
     waiting.sigterm();
     assert_eq!(waiting.wait_exit(DEADLINE).await, 0);
+}
+
+#[tokio::test]
+async fn is_ready_only_when_the_secrets_of_every_namespace_are_listed() {
+    let (here, there) = (World::new("here").await, World::new("there").await);
+    let user = format!("limited-{}", here.namespace);
+    let all = "get, list, watch, create, patch, delete";
+    grant(&here, &user, all);
+    grant(&there, &user, "get");
+    let namespaces = format!("--namespaces={}", there.namespace);
+    let operator = here.launch_as(OPERATOR, &user, &[]).arg(namespaces).start();
+    eventually("the Secrets of one namespace to be listed", DEADLINE, async || {
+        operator
+            .log_lines()
+            .into_iter()
+            .find(|line| ["Secrets in", &here.namespace, "listed"].iter().all(|part| line.contains(part)))
+    })
+    .await;
+    waits_for(&operator, &["may not list and watch Secrets", &there.namespace]).await;
+    assert!(!operator.log().contains("was interrupted"), "{}", operator.log());
+    grant(&there, &user, all);
+    operator.wait_ready().await;
 }
 
 /// One line of the metrics that is no comment.
