@@ -63,7 +63,9 @@ pub(crate) struct RunArgs {
     /// Address that serves /livez, /readyz and /metrics [default: [::]:8080, else 0.0.0.0:8080].
     #[arg(long, value_name = "ADDR", env = "SQUADCAST_OPERATOR_LISTEN")]
     listen: Option<Listen>,
-    /// Read refresh tokens only from Secrets with the label credentials.squadcast.com/refresh-token: "true".
+    /// Read refresh tokens only from Secrets with the label credentials.squadcast.com/refresh-token: "true", and
+    /// watch only these and those labelled app.kubernetes.io/managed-by: squadcast-operator. Any other target, as
+    /// of creationPolicy Merge, is read by its name at each reconcile and looked at again every 10 minutes.
     #[arg(long, env = "SQUADCAST_OPERATOR_REQUIRE_SOURCE_LABEL")]
     require_source_label: bool,
     /// Work only while holding a Lease, so that of several replicas one works.

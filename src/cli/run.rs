@@ -92,7 +92,7 @@ async fn serve(
         clients::connect().await.map_err(|e| Stop::Failure(e.to_string()))?;
     info!(version = env!("CARGO_PKG_VERSION"), namespaces = namespaces.join(","), "starting");
 
-    let index = SharedIndex::new(Index::new(false));
+    let index = SharedIndex::new(Index::new(args.require_source_label));
     metrics.credentials_from(Arc::new(index.clone()));
     let (election, leadership) = elect(&args, &requests, &namespace);
     let pod = identity::pod_name();

@@ -1,5 +1,5 @@
 //! What the watches have told: all resources, what is needed of the Secrets that they name, and of every other
-//! Secret only that it exists. Work for each event does not grow with the number of resources. Pure.
+//! Secret at most that it exists. Work for each event does not grow with the number of resources. Pure.
 
 mod resources;
 mod secrets;
@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{
     api::SquadcastCredentialStatus,
-    reconcile::{Credential, Input, Key, Known},
+    reconcile::{Credential, Input, Key},
     secret::{SecretFacts, SecretMeta},
 };
 
@@ -77,9 +77,9 @@ pub struct Learned {
 }
 
 impl Index {
-    /// An index for watches that see only some of the Secrets, or all.
-    pub fn new(partial: bool) -> Self {
-        Self { secrets: Secrets::new(partial), ..Self::default() }
+    /// An index for watches that show only labelled Secrets, or all.
+    pub fn new(by_label: bool) -> Self {
+        Self { secrets: Secrets::new(by_label), ..Self::default() }
     }
 
     // Secrets
@@ -96,7 +96,9 @@ impl Index {
 
     /// A Secret is gone. Returns whom to wake.
     pub fn delete_secret(&mut self, watch: WatchId, key: &Key, resource_version: &str) -> Vec<Key> {
-        self.secrets.delete(watch, key);
+        if !self.secrets.delete(watch, key) {
+            return Vec::new();
+        }
         let who = self.by_secret.get(key).cloned().unwrap_or_default();
         for name in &who {
             if let Some(entry) = self.credentials.get_mut(name) {
@@ -161,14 +163,14 @@ impl Index {
         let mut seen = input.clone();
         for (secret, facts) in learned.secrets {
             let known = match facts {
-                None => Known::Absent,
+                None => self.secrets.as_missing(&secret),
                 Some(facts) => {
                     let void =
                         deleted.iter().any(|(k, at)| *k == secret && *at > version(&facts.resource_version));
                     if !void && self.by_secret.contains_key(&secret) {
                         self.secrets.store(&secret, facts.clone());
                     }
-                    Known::Facts(facts)
+                    self.secrets.as_read(facts)
                 }
             };
             if secret == input.credential.source() {

@@ -1,4 +1,5 @@
-//! The watches: one on resources and one on Secrets for each namespace, or one of each for all. What they tell
+//! The watches: one on resources and one on Secrets for each namespace, or one of each for all; two on Secrets,
+//! by label, where only labelled ones may be read. What they tell
 //! goes to the loop as [`News`], reduced on receipt to what is kept. Each goes on by itself after an error.
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::index::WatchId;
 use crate::{
-    api::SquadcastCredential,
+    api::{SquadcastCredential, names},
     ops::{clients::WATCH_SECONDS, health::Readiness},
     reconcile::{Credential, Key},
     secret::SecretMeta,
@@ -29,6 +30,17 @@ const PAGE: u32 = 100;
 pub const RESOURCES: &str = "SquadcastCredentials";
 /// What is watched, in words.
 pub const SECRETS: &str = "Secrets";
+
+/// Label selectors of the watches on Secrets; none selects all.
+pub fn secret_selectors(label_required: bool) -> Vec<Option<String>> {
+    if !label_required {
+        return vec![None];
+    }
+    vec![
+        Some(format!("{}=true", names::LABEL_REFRESH_TOKEN)),
+        Some(format!("{}={}", names::LABEL_MANAGED_BY, names::FIELD_MANAGER)),
+    ]
+}
 
 /// Something that a watch tells.
 pub enum News {
@@ -65,7 +77,7 @@ pub struct Scope {
     pub client: Client,
     /// One namespace, or all.
     pub namespace: Option<String>,
-    /// Label selector on resources.
+    /// Label selector on the objects.
     pub selector: Option<String>,
 }
 
@@ -76,10 +88,9 @@ impl Scope {
     }
 
     fn objects(&self, kind: &str) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("{kind} in namespace \"{namespace}\""),
-            None => kind.to_owned(),
-        }
+        let place = self.namespace.as_ref().map(|ns| format!(" in namespace \"{ns}\""));
+        let labels = self.selector.as_ref().map(|labels| format!(" with \"{labels}\""));
+        format!("{kind}{}{}", place.unwrap_or_default(), labels.unwrap_or_default())
     }
 
     fn api<K>(&self) -> Api<K>
@@ -112,7 +123,7 @@ impl Scope {
     pub async fn secrets(self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) {
         let part = Part::new(SECRETS, &self, ready);
         let api = self.api::<SecretMeta>();
-        follow(api, None, &part, news, |change| News::Secret(id, change.map(Box::new))).await;
+        follow(api, self.selector, &part, news, |change| News::Secret(id, change.map(Box::new))).await;
     }
 }
 

@@ -35,8 +35,8 @@ impl Signature {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     Absent,
-    /// One of unknown version.
-    Present,
+    /// Of unknown version, if it is there at all.
+    Unknown,
     Of(Box<str>, Box<str>),
 }
 
@@ -44,12 +44,12 @@ impl Version {
     pub(super) fn of(known: &Known) -> Self {
         match known {
             Known::Absent => Self::Absent,
-            Known::Present => Self::Present,
+            Known::Present | Known::Unwatched(_) => Self::Unknown,
             Known::Facts(facts) => Self::Of(facts.uid.clone(), facts.resource_version.clone()),
         }
     }
 
     pub(super) fn unchanged_since(&self, before: &Self) -> bool {
-        self == before || matches!((self, before), (Self::Of(..), Self::Present))
+        self == before || matches!((self, before), (Self::Of(..), Self::Unknown))
     }
 }
