@@ -3,16 +3,17 @@
 #![allow(clippy::doc_markdown, reason = "--help shows these texts as they are: backticks would be noise")]
 
 mod check;
+mod dns;
 mod run;
 mod selector;
+mod usage;
+mod values;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 
-use clap::{
-    Args, Parser, Subcommand,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable, error::ErrorKind};
 
+use self::usage::Usage;
 use crate::{
     api::{self, SpecDuration},
     ops::{http::Listen, memory, telemetry::LogFormat},
@@ -48,11 +49,12 @@ enum Command {
     Check(CheckArgs),
 }
 
-/// What `run` takes. Each flag can be given as an environment variable; flags win.
+/// What `run` takes. Each flag can be given as an environment variable; flags win, and an empty variable counts
+/// as one that is not set.
 #[derive(Args)]
 pub(crate) struct RunArgs {
     /// Namespaces to watch, separated by commas [default: all].
-    #[arg(long, value_name = "A,B", env = "SQUADCAST_OPERATOR_NAMESPACES", value_delimiter = ',')]
+    #[arg(long, value_name = "A,B", env = "SQUADCAST_OPERATOR_NAMESPACES", value_delimiter = ',', value_parser = values::namespace)]
     namespaces: Vec<String>,
     #[command(flatten)]
     squadcast: SquadcastArgs,
@@ -63,20 +65,23 @@ pub(crate) struct RunArgs {
     /// Address that serves /livez, /readyz and /metrics [default: [::]:8080, else 0.0.0.0:8080].
     #[arg(long, value_name = "ADDR", env = "SQUADCAST_OPERATOR_LISTEN")]
     listen: Option<Listen>,
-    /// Read refresh tokens only from Secrets with the label credentials.squadcast.com/refresh-token: "true".
+    /// Read refresh tokens only from Secrets with the label credentials.squadcast.com/refresh-token: "true", and
+    /// watch only these and those labelled app.kubernetes.io/managed-by: squadcast-operator. Any other target, as
+    /// of creationPolicy Merge, is read by its name at each reconcile and looked at again every 10 minutes.
     #[arg(long, env = "SQUADCAST_OPERATOR_REQUIRE_SOURCE_LABEL")]
     require_source_label: bool,
     /// Work only while holding a Lease, so that of several replicas one works.
     #[arg(long, env = "SQUADCAST_OPERATOR_LEADER_ELECTION")]
     leader_election: bool,
     /// Namespace of the Lease [default: the pod's].
-    #[arg(long, value_name = "NAMESPACE", env = "SQUADCAST_OPERATOR_LEADER_ELECTION_NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", env = "SQUADCAST_OPERATOR_LEADER_ELECTION_NAMESPACE", value_parser = values::namespace)]
     leader_election_namespace: Option<String>,
     /// Name of the Lease.
     #[arg(
         long,
         value_name = "NAME",
         env = "SQUADCAST_OPERATOR_LEADER_ELECTION_NAME",
+        value_parser = values::lease,
         default_value = "squadcast-operator"
     )]
     leader_election_name: String,
@@ -84,13 +89,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "LABELS", env = "SQUADCAST_OPERATOR_SELECTOR")]
     selector: Option<String>,
     /// Reconciles at work at once.
-    #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = values::count)]
     concurrency: u16,
     /// Exchanges a second, per region.
-    #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_EXCHANGE_RATE", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    exchange_rate: u32,
+    #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_EXCHANGE_RATE", default_value_t = 10, value_parser = values::count)]
+    exchange_rate: u16,
     /// Exchanges in flight, per region.
-    #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_EXCHANGE_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_EXCHANGE_CONCURRENCY", default_value_t = 8, value_parser = values::count)]
     exchange_concurrency: u16,
     /// Form of the log.
     #[arg(long, env = "SQUADCAST_OPERATOR_LOG_FORMAT", value_enum, default_value_t)]
@@ -109,8 +114,14 @@ pub(crate) struct SquadcastArgs {
     /// PEM file of certificate authorities to trust besides the platform's; read again when it changes.
     #[arg(long, value_name = "PEM", env = "SQUADCAST_OPERATOR_CA_FILE")]
     ca_file: Option<PathBuf>,
-    /// Longest time for a whole exchange.
-    #[arg(long, value_name = "DURATION", env = "SQUADCAST_OPERATOR_EXCHANGE_TIMEOUT", default_value = "15s")]
+    /// Longest time for a whole exchange, from 1s to 10m.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SQUADCAST_OPERATOR_EXCHANGE_TIMEOUT",
+        default_value = "15s",
+        value_parser = values::exchange_timeout
+    )]
     exchange_timeout: SpecDuration,
 }
 
@@ -130,11 +141,6 @@ pub(crate) struct CheckArgs {
     squadcast: SquadcastArgs,
 }
 
-/// Bad usage: one line that names the flag, what is wrong and what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Usage(String);
-
 /// Why a command ended without doing its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stop {
@@ -148,28 +154,57 @@ pub(crate) enum Stop {
 
 /// Runs the program; what it returns is the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => return explain(&error),
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = command().try_get_matches_from(&arguments).and_then(|m| Cli::from_arg_matches(&m));
+    let ended = match parsed {
+        Ok(cli) => execute(cli),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            error.print().map(|()| ExitCode::SUCCESS).map_err(|e| cannot_print(&e))
+        }
+        Err(error) => Err(Usage::from(&error).into()),
     };
+    match ended {
+        Ok(code) => code,
+        Err(Stop::Usage(usage)) => complain(
+            &usage.naming_variables(&arguments, |variable| usage::is_set(variable.as_ref())).to_string(),
+            USAGE,
+        ),
+        Err(Stop::Failure(why)) => complain(&why, FAILURE),
+    }
+}
+
+/// The flags as they are declared, but for what the environment says of them.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|command| {
+        command.mut_args(|arg| {
+            // A value may hold what is not for the screen.
+            let arg = arg.hide_env_values(true);
+            match arg.get_env().and_then(std::env::var_os) {
+                Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+                _ => arg,
+            }
+        })
+    })
+}
+
+fn execute(cli: Cli) -> Result<ExitCode, Stop> {
     // Before anything that may open a connection: building a client panics without a provider.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        return complain("TLS was set up twice", FAILURE);
+        return Err(Stop::Failure("TLS was set up twice".to_owned()));
     }
     // Before there is a token in memory. Where the system refuses it, tokens are as safe as in any other program.
     if let Err(error) = memory::keep_private() {
         complain(&format!("cannot keep the memory out of core dumps: {error}; going on without"), 0);
     }
-    let ended = match cli.command {
+    match cli.command {
         Command::Run(args) => run::run(*args),
         Command::Crd => print_crd(),
         Command::Check(args) => check::check(&args),
-    };
-    match ended {
-        Ok(code) => code,
-        Err(Stop::Usage(usage)) => complain(&usage.to_string(), USAGE),
-        Err(Stop::Failure(why)) => complain(&why, FAILURE),
     }
+}
+
+fn cannot_print(error: &std::io::Error) -> Stop {
+    Stop::Failure(format!("cannot write to standard output: {error}"))
 }
 
 fn complain(why: &str, code: u8) -> ExitCode {
@@ -180,41 +215,10 @@ fn complain(why: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// `--help` and `--version` as clap prints them; an error in one line.
-fn explain(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match error.print() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(FAILURE),
-        };
-    }
-    // Where a flag's name was forgotten, its value stands alone: it may be a token, or a URL with a password.
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::InvalidSubcommand
-    ) {
-        return complain("say what to do: run, crd or check; see --help", USAGE);
-    }
-    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(argument))) =
-        (error.kind(), error.get(ContextKind::InvalidArg))
-        && !argument.starts_with('-')
-    {
-        return complain("unexpected argument, not shown here: which flag is it for?; see --help", USAGE);
-    }
-    let text = error.to_string();
-    // What follows repeats the usage, or tells of flags that look alike.
-    let ends = ["\n\nUsage:", "\n\n  tip:", "\n\nFor more information"];
-    let end = ends.iter().filter_map(|end| text.rfind(end)).min().unwrap_or(text.len());
-    let said = text[..end].trim();
-    complain(&format!("{}; see --help", said.strip_prefix("error: ").unwrap_or(said)), USAGE)
-}
-
 fn print_crd() -> Result<ExitCode, Stop> {
     let yaml =
         serde_saphyr::to_string(api::crd()).map_err(|e| Stop::Failure(format!("cannot write YAML: {e}")))?;
-    std::io::stdout()
-        .write_all(yaml.as_bytes())
-        .map_err(|e| Stop::Failure(format!("cannot write to standard output: {e}")))?;
+    std::io::stdout().write_all(yaml.as_bytes()).map_err(|e| cannot_print(&e))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -222,7 +226,7 @@ fn print_crd() -> Result<ExitCode, Stop> {
 fn regions(extra: &[String], allow_http: bool) -> Result<Regions, Usage> {
     let mut regions = Regions::default();
     for text in extra.iter().flat_map(|text| text.split_whitespace()) {
-        regions.add(text, allow_http).map_err(|e| Usage(format!("--region {e}")))?;
+        regions.add(text, allow_http).map_err(|e| Usage::of("--region", e.to_string()))?;
     }
     Ok(regions)
 }
@@ -230,7 +234,9 @@ fn regions(extra: &[String], allow_http: bool) -> Result<Regions, Usage> {
 /// A client for Squadcast cannot be built: for its certificates, which a flag names, or for what is around it.
 fn no_client(error: &ClientError) -> Stop {
     match error {
-        ClientError::CaFile(_) => Usage(format!("--ca-file: {error}")).into(),
+        ClientError::CaFile(_) => {
+            Usage::of("--ca-file", format!("{error}; name a PEM file of certificates")).into()
+        }
         _ => Stop::Failure(error.to_string()),
     }
 }
@@ -245,8 +251,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -261,7 +265,7 @@ mod tests {
         for arg in run.get_arguments().filter(|a| !matches!(a.get_id().as_str(), "help" | "version")) {
             let flag = arg.get_long().unwrap();
             let env = arg.get_env().unwrap().to_str().unwrap();
-            assert_eq!(env, format!("SQUADCAST_OPERATOR_{}", flag.to_uppercase().replace('-', "_")));
+            assert_eq!(env, usage::variable(flag));
         }
     }
 }

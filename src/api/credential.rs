@@ -155,12 +155,14 @@ pub struct Target {
         validation = Rule::new(format!("self.all(k, self[k].matches('{LABEL_VALUE}'))")).message("target.labels: a value has at most 63 letters, digits, hyphens, underscores and dots, and starts and ends with a letter or digit")
     )]
     pub labels: BTreeMap<String, String>,
-    /// Annotations to put on the Secret.
+    /// Annotations to put on the Secret, of at most 4096 bytes each: Kubernetes allows 256 KiB for all
+    /// annotations of an object.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 8192}))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     #[x_kube(
         validation = Rule::new("self.all(k, !k.startsWith('credentials.squadcast.com/') && k != 'app.kubernetes.io/managed-by')").message("target.annotations: keys under credentials.squadcast.com/ and app.kubernetes.io/managed-by are the operator's own: remove them"),
-        validation = Rule::new(format!("self.all(k, size(k.split('/')[0]) <= 253 && k.matches('{QUALIFIED_NAME}'))")).message("target.annotations: a key is a name of at most 63 letters, digits, hyphens, underscores and dots, with an optional DNS prefix, as in example.com/team")
+        validation = Rule::new(format!("self.all(k, size(k.split('/')[0]) <= 253 && k.matches('{QUALIFIED_NAME}'))")).message("target.annotations: a key is a name of at most 63 letters, digits, hyphens, underscores and dots, with an optional DNS prefix, as in example.com/team"),
+        validation = Rule::new("self.all(k, size(bytes(self[k])) <= 4096)").message("target.annotations: a value may have at most 4096 bytes: shorten it")
     )]
     pub annotations: BTreeMap<String, String>,
     /// Keys of the Secret and what they hold: MiniJinja templates over access_token, token_type,
@@ -170,7 +172,8 @@ pub struct Target {
     #[schemars(extend("minProperties" = 1, "maxProperties" = 64, "additionalProperties" = {"type": "string", "maxLength": 8192}))]
     #[x_kube(
         validation = Rule::new(format!("self.all(k, size(k) <= 253 && k.matches('{SECRET_KEY}'))")).message("target.template: a key must be a key of a Secret: at most 253 letters, digits, hyphens, underscores and dots"),
-        validation = Rule::new("self.all(k, size(bytes(self[k])) <= 8192)").message("target.template: a template may have at most 8192 bytes: shorten it")
+        validation = Rule::new("self.all(k, size(bytes(self[k])) <= 8192)").message("target.template: a template may have at most 8192 bytes: shorten it"),
+        validation = Rule::new("self.all(k, size(self[k]) > 0)").message("target.template: a template may not be empty: write what its key is to hold, or remove the key")
     )]
     pub template: Option<BTreeMap<String, String>>,
 }

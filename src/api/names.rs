@@ -13,7 +13,7 @@ pub const API_VERSION: &str = "credentials.squadcast.com/v1alpha1";
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label on a target: the name of its resource. Not under `Merge`.
 pub const LABEL_CREDENTIAL: &str = "credentials.squadcast.com/credential";
-/// Label on a source that allows it to be read where `--require-source-label` is set.
+/// Label on a source that allows it to be read where `--require-source-label` is set. Value `true`.
 pub const LABEL_REFRESH_TOKEN: &str = "credentials.squadcast.com/refresh-token";
 
 /// Annotation on a resource: one exchange at once for each new value.

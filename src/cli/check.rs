@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{CheckArgs, FAILURE, Stop, Usage, no_client, regions, runtime};
+use super::{CheckArgs, FAILURE, Stop, cannot_print, no_client, regions, runtime, usage::Usage};
 use crate::{
     api::Reason,
     schedule::{self, Life, RenewalPolicy},
@@ -29,10 +29,9 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Stop> {
     let name = args.region.split('=').next().unwrap_or_default();
     let region = regions.get(name).ok_or_else(|| {
         let known: Vec<&str> = regions.names().collect();
-        Usage(format!(
-            "--region: \"{name}\" is not known; use {}, or NAME=AUTH_URL[,API_URL]",
-            known.join(" or ")
-        ))
+        let problem =
+            format!("\"{name}\" is not known; write {}, or NAME=AUTH_URL[,API_URL]", known.join(" or "));
+        Usage::of("--region", problem)
     })?;
     let proxies = Proxies::from_env().map_err(|e| Stop::Failure(e.to_string()))?;
     let proxy = proxies.of(&region.exchange_url);
@@ -73,30 +72,36 @@ fn read_token(file: Option<&Path>) -> Result<Result<RefreshToken, String>, Stop>
         }
         Some(path) => {
             let from = path.display().to_string();
-            let file = std::fs::File::open(path)
-                .map_err(|e| Usage(format!("--refresh-token-file: cannot read {from}: {e}")))?;
+            let file = std::fs::File::open(path).map_err(|e| cannot_read(&from, &e))?;
             let value = read_all(file, &from)?;
             (from, value)
         }
         None => {
-            let value = std::env::var_os("SQUADCAST_REFRESH_TOKEN").ok_or_else(|| {
-                Usage(
-                    "no refresh token: give a file with --refresh-token-file (- for standard input), or set SQUADCAST_REFRESH_TOKEN"
-                        .to_owned(),
+            let value = std::env::var_os("SQUADCAST_REFRESH_TOKEN").filter(|value| !value.is_empty());
+            let value = value.ok_or_else(|| {
+                Usage::of(
+                    "--refresh-token-file",
+                    "there is no refresh token; name a file that holds it, - for standard input, or set SQUADCAST_REFRESH_TOKEN",
                 )
             })?;
             ("SQUADCAST_REFRESH_TOKEN".to_owned(), Zeroizing::new(value.into_encoded_bytes()))
         }
     };
-    Ok(RefreshToken::parse(&value).map_err(|error| format!("the refresh token from {from} {error}")))
+    Ok(RefreshToken::parse(&value).map_err(|error| {
+        format!("the refresh token from \"{from}\" {error}: take it as Squadcast's web application shows it")
+    }))
+}
+
+fn cannot_read(from: &str, error: &std::io::Error) -> Usage {
+    Usage::of(
+        "--refresh-token-file",
+        format!("cannot read \"{from}\" ({error}); name a file that can be read, or - for standard input"),
+    )
 }
 
 fn read_all(reader: impl std::io::Read, from: &str) -> Result<Zeroizing<Vec<u8>>, Stop> {
     let mut value = Zeroizing::new(Vec::new());
-    reader
-        .take(MAX_FILE)
-        .read_to_end(&mut value)
-        .map_err(|e| Usage(format!("--refresh-token-file: cannot read {from}: {e}")))?;
+    reader.take(MAX_FILE).read_to_end(&mut value).map_err(|e| cannot_read(from, &e))?;
     Ok(value)
 }
 
@@ -183,8 +188,5 @@ fn findings(grants: &[Grant]) -> Vec<String> {
 
 fn print(lines: &[String]) -> Result<(), Stop> {
     let mut out = std::io::stdout().lock();
-    lines
-        .iter()
-        .try_for_each(|line| writeln!(out, "{line}"))
-        .map_err(|e| Stop::Failure(format!("cannot write to standard output: {e}")))
+    lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(|e| cannot_print(&e))
 }

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tracing::info;
 
-use super::{RunArgs, Stop, Usage, no_client, regions, runtime, selector};
+use super::{RunArgs, Stop, no_client, regions, runtime, selector, usage::Usage};
 use crate::{
     api::{ConditionType, Reason},
     controller::{self, Controller, Index, SharedIndex},
@@ -18,7 +18,7 @@ use crate::{
         leader::{Candidate, Leadership, Moment},
         metrics::{CredentialSample, CredentialSource, Metrics},
         shutdown::Shutdown,
-        telemetry,
+        telemetry::{self, TelemetryError},
     },
     reconcile::{Context, Credential, Note},
     squadcast::{Client, Exchanges, Hooks, Proxies, Rate, Regions, Settings},
@@ -31,14 +31,17 @@ const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// Runs the operator until a signal.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, Stop> {
-    telemetry::init(args.log_format, &args.log_filter).map_err(|e| Usage(e.to_string()))?;
+    telemetry::init(args.log_format, &args.log_filter).map_err(|error| match error {
+        TelemetryError::Directive { .. } => Usage::of("--log-filter", error.to_string()).into(),
+        TelemetryError::Twice => Stop::Failure(error.to_string()),
+    })?;
     let regions = regions(&args.regions, args.squadcast.insecure_allow_http)?;
     let namespaces = namespaces(&args.namespaces)?;
     if let Some(part) = args.selector.as_deref().and_then(selector::fault) {
-        return Err(Usage(format!(
-            "--selector: \"{part}\" is no requirement on a label; write such as team=a,tier!=test,region in (us,eu),!paused"
-        ))
-        .into());
+        let problem = format!(
+            "\"{part}\" is no requirement on a label; write such as team=a,tier!=test,region in (us,eu),!paused"
+        );
+        return Err(Usage::of("--selector", problem).into());
     }
     let transport = transport(&args)?;
     runtime()?.block_on(serve(args, namespaces, regions, transport))
@@ -54,24 +57,19 @@ fn transport(args: &RunArgs) -> Result<Client, Stop> {
     Client::new(settings).map_err(|e| no_client(&e))
 }
 
-/// Names of namespaces, checked: one that cannot exist would be watched in vain.
+/// The namespaces to watch, once each; none: all.
 fn namespaces(given: &[String]) -> Result<Vec<String>, Usage> {
-    let mut names: Vec<String> =
-        given.iter().map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
+    let mut names: Vec<String> = given.iter().filter(|name| !name.is_empty()).cloned().collect();
+    if names.is_empty() && given.len() > 1 {
+        // Commas alone are no wish for all.
+        return Err(Usage::of(
+            "--namespaces",
+            "there is no name between the commas; write such as team-a,team-b",
+        ));
+    }
     names.sort();
     names.dedup();
-    let valid = |name: &str| {
-        name.len() <= 63
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !name.starts_with('-')
-            && !name.ends_with('-')
-    };
-    match names.iter().find(|name| !valid(name)) {
-        None => Ok(names),
-        Some(name) => Err(Usage(format!(
-            "--namespaces: \"{name}\" is no name of a namespace; write names separated by commas, such as team-a,team-b"
-        ))),
-    }
+    Ok(names)
 }
 
 async fn serve(
@@ -92,7 +90,7 @@ async fn serve(
         clients::connect().await.map_err(|e| Stop::Failure(e.to_string()))?;
     info!(version = env!("CARGO_PKG_VERSION"), namespaces = namespaces.join(","), "starting");
 
-    let index = SharedIndex::new(Index::new(false));
+    let index = SharedIndex::new(Index::new(args.require_source_label));
     metrics.credentials_from(Arc::new(index.clone()));
     let (election, leadership) = elect(&args, &requests, &namespace);
     let pod = identity::pod_name();

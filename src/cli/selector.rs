@@ -1,6 +1,8 @@
 //! `--selector`: whether a text is a label selector as the API server reads it, which would answer a wrong one
 //! with an error for ever. Pure.
 
+use super::dns::is_subdomain;
+
 /// The first part that is no requirement on a label.
 pub(super) fn fault(text: &str) -> Option<&str> {
     if text.trim().is_empty() {
@@ -29,12 +31,7 @@ fn is_requirement(text: &str) -> bool {
 
 fn is_key(text: &str) -> bool {
     let (prefix, name) = text.rsplit_once('/').unwrap_or(("a", text));
-    let is_label = |part: &str| {
-        let ends = [part.bytes().next(), part.bytes().next_back()];
-        ends.iter().all(|b| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    !name.is_empty() && is_value(name) && prefix.len() <= 253 && prefix.split('.').all(is_label)
+    !name.is_empty() && is_value(name) && is_subdomain(prefix)
 }
 
 fn is_value(text: &str) -> bool {

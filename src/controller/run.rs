@@ -21,7 +21,7 @@ use super::{
     index::{SharedIndex, WatchId},
     queue::Queue,
     timers::Timers,
-    watches::Scope,
+    watches::{RESOURCES, SECRETS, Scope, secret_selectors},
 };
 use crate::{
     ops::{
@@ -69,7 +69,8 @@ pub struct Controller {
     watches: JoinSet<()>,
     /// Watches whose first list is not complete: on resources, on Secrets.
     unlisted: (Vec<WatchId>, Vec<WatchId>),
-    scopes: Vec<Scope>,
+    /// What they watch; the place in here is the watch's number.
+    scopes: (Vec<Scope>, Vec<Scope>),
 }
 
 struct Ended {
@@ -90,17 +91,22 @@ impl Controller {
         readiness: Readiness,
         heartbeat: Heartbeat,
     ) -> Self {
-        let scope = |namespace: Option<String>| Scope {
-            client: settings.watches.clone(),
-            namespace,
-            selector: settings.selector.clone(),
-        };
-        let scopes: Vec<Scope> = if settings.namespaces.is_empty() {
-            vec![scope(None)]
+        let namespaces: Vec<Option<String>> = if settings.namespaces.is_empty() {
+            vec![None]
         } else {
-            settings.namespaces.iter().map(|ns| scope(Some(ns.clone()))).collect()
+            settings.namespaces.iter().cloned().map(Some).collect()
         };
-        let ids: Vec<WatchId> = (0..scopes.len()).collect();
+        let scopes = |selectors: &[Option<String>]| -> Vec<Scope> {
+            let each = namespaces.iter().flat_map(|ns| selectors.iter().map(move |labels| (ns, labels)));
+            each.map(|(namespace, selector)| Scope {
+                client: settings.watches.clone(),
+                namespace: namespace.clone(),
+                selector: selector.clone(),
+            })
+            .collect()
+        };
+        let of_credentials = scopes(std::slice::from_ref(&settings.selector));
+        let of_secrets = scopes(&secret_selectors(context.label_required));
         Self {
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             queue: Queue::default(),
@@ -108,8 +114,8 @@ impl Controller {
             memories: HashMap::new(),
             tasks: JoinSet::new(),
             watches: JoinSet::new(),
-            unlisted: (ids.clone(), ids),
-            scopes,
+            unlisted: ((0..of_credentials.len()).collect(), (0..of_secrets.len()).collect()),
+            scopes: (of_credentials, of_secrets),
             settings,
             context,
             index,
@@ -122,9 +128,12 @@ impl Controller {
     /// Runs until `shutdown`, then lets work in hand end.
     pub async fn run(mut self, mut leads: watch::Receiver<bool>, shutdown: Shutdown) {
         let (sender, mut news) = mpsc::channel(256);
-        self.readiness.waits("watch on SquadcastCredentials", "the first list is not complete");
-        self.readiness.waits("watch on Secrets", "the first list is not complete");
-        for (id, scope) in self.scopes.iter().cloned().enumerate() {
+        for (kind, scopes) in [(RESOURCES, &self.scopes.0), (SECRETS, &self.scopes.1)] {
+            for scope in scopes {
+                self.readiness.waits(&scope.watch_on(kind), "the first list is not complete");
+            }
+        }
+        for (id, scope) in self.scopes.0.iter().cloned().enumerate() {
             self.watches.spawn(scope.credentials(id, sender.clone(), self.readiness.clone()));
         }
         let stop = shutdown.requested();

@@ -1,4 +1,5 @@
-//! The watches: one on resources and one on Secrets for each namespace, or one of each for all. What they tell
+//! The watches: one on resources and one on Secrets for each namespace, or one of each for all; two on Secrets,
+//! by label, where only labelled ones may be read. What they tell
 //! goes to the loop as [`News`], reduced on receipt to what is kept. Each goes on by itself after an error.
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::index::WatchId;
 use crate::{
-    api::SquadcastCredential,
+    api::{SquadcastCredential, names},
     ops::{clients::WATCH_SECONDS, health::Readiness},
     reconcile::{Credential, Key},
     secret::SecretMeta,
@@ -24,6 +25,22 @@ use crate::{
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// Objects in one page of a list, where the API server cannot stream lists.
 const PAGE: u32 = 100;
+
+/// What is watched, in words.
+pub const RESOURCES: &str = "SquadcastCredentials";
+/// What is watched, in words.
+pub const SECRETS: &str = "Secrets";
+
+/// Label selectors of the watches on Secrets; none selects all.
+pub fn secret_selectors(label_required: bool) -> Vec<Option<String>> {
+    if !label_required {
+        return vec![None];
+    }
+    vec![
+        Some(format!("{}=true", names::LABEL_REFRESH_TOKEN)),
+        Some(format!("{}={}", names::LABEL_MANAGED_BY, names::FIELD_MANAGER)),
+    ]
+}
 
 /// Something that a watch tells.
 pub enum News {
@@ -60,11 +77,22 @@ pub struct Scope {
     pub client: Client,
     /// One namespace, or all.
     pub namespace: Option<String>,
-    /// Label selector on resources.
+    /// Label selector on the objects.
     pub selector: Option<String>,
 }
 
 impl Scope {
+    /// What `/readyz` calls the watch on objects of this kind.
+    pub fn watch_on(&self, kind: &str) -> String {
+        format!("watch on {}", self.objects(kind))
+    }
+
+    fn objects(&self, kind: &str) -> String {
+        let place = self.namespace.as_ref().map(|ns| format!(" in namespace \"{ns}\""));
+        let labels = self.selector.as_ref().map(|labels| format!(" with \"{labels}\""));
+        format!("{kind}{}{}", place.unwrap_or_default(), labels.unwrap_or_default())
+    }
+
     fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
@@ -77,7 +105,7 @@ impl Scope {
 
     /// Watches resources until nobody listens any more.
     pub async fn credentials(self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) {
-        let part = Part { what: "SquadcastCredentials", name: "watch on SquadcastCredentials", ready };
+        let part = Part::new(RESOURCES, &self, ready);
         let api = self.api::<DeserializeGuard<SquadcastCredential>>();
         let convert = |object: DeserializeGuard<SquadcastCredential>| {
             Box::new(object.0.map(Credential::from).map_err(|invalid| Undecodable {
@@ -93,9 +121,9 @@ impl Scope {
 
     /// Watches Secrets' metadata until nobody listens any more.
     pub async fn secrets(self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) {
-        let part = Part { what: "Secrets", name: "watch on Secrets", ready };
+        let part = Part::new(SECRETS, &self, ready);
         let api = self.api::<SecretMeta>();
-        follow(api, None, &part, news, |change| News::Secret(id, change.map(Box::new))).await;
+        follow(api, self.selector, &part, news, |change| News::Secret(id, change.map(Box::new))).await;
     }
 }
 
@@ -110,10 +138,20 @@ impl<T> Change<T> {
     }
 }
 
+/// What a watch is called where it tells how it fares.
 struct Part {
-    what: &'static str,
-    name: &'static str,
+    kind: &'static str,
+    /// `Secrets in namespace "a"`.
+    objects: String,
+    /// What `/readyz` calls it.
+    name: String,
     ready: Readiness,
+}
+
+impl Part {
+    fn new(kind: &'static str, scope: &Scope, ready: Readiness) -> Self {
+        Self { kind, objects: scope.objects(kind), name: scope.watch_on(kind), ready }
+    }
 }
 
 async fn follow<K>(
@@ -147,8 +185,8 @@ async fn follow<K>(
                     Event::InitApply(object) | Event::Apply(object) => Change::Applied(object),
                     Event::Delete(object) => Change::Deleted(object),
                     Event::InitDone => {
-                        if part.ready.has(part.name) {
-                            tracing::info!("{} listed", part.what);
+                        if part.ready.has(&part.name) {
+                            tracing::info!("{} listed", part.objects);
                         }
                         Change::Listed
                     }
@@ -191,23 +229,23 @@ fn refuses_streaming(error: &watcher::Error) -> bool {
 /// Says what a watch waits for: loudly before its first list, quietly after that, since it goes on by itself.
 fn complain(part: &Part, error: &watcher::Error) {
     let why = match status(error) {
-        Some(404) if part.what != "Secrets" => {
+        Some(404) if part.kind == RESOURCES => {
             "the CustomResourceDefinition squadcastcredentials.credentials.squadcast.com is not installed: apply crds/squadcastcredentials.yaml".to_owned()
         }
-        Some(403) => format!("the operator may not list and watch {}: grant it to the operator's ServiceAccount", part.what),
+        Some(403) => format!("the operator may not list and watch {}: grant it to the operator's ServiceAccount", part.kind),
         Some(401) => "the API server does not accept the operator's credentials".to_owned(),
         Some(410) => {
-            tracing::debug!("the watch on {} starts over: {error}", part.what);
+            tracing::debug!("the watch on {} starts over: {error}", part.objects);
             return;
         }
         Some(code) => format!("the API server answers {code}: {error}"),
         None => format!("the API server cannot be reached: {}", causes(error)),
     };
-    let waiting = part.ready.is_waiting(part.name);
-    if waiting && part.ready.waits(part.name, why.clone()) {
-        tracing::warn!("waiting for the first list of {}: {why}", part.what);
+    let waiting = part.ready.is_waiting(&part.name);
+    if waiting && part.ready.waits(&part.name, why.clone()) {
+        tracing::warn!("waiting for the first list of {}: {why}", part.objects);
     } else if !waiting {
-        tracing::warn!("the watch on {} was interrupted and goes on by itself: {why}", part.what);
+        tracing::warn!("the watch on {} was interrupted and goes on by itself: {why}", part.objects);
     }
 }
 

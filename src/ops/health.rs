@@ -10,25 +10,25 @@ use tokio::time::Instant;
 
 /// What the process still waits for, in words. Clones share it. Ready once nothing is waited for.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
+pub struct Readiness(Arc<Mutex<BTreeMap<String, String>>>);
 
 impl Readiness {
     /// A part waits, and why; said again, the newer words replace the older. True where they are news.
-    pub fn waits(&self, part: &'static str, why: impl Into<String>) -> bool {
+    pub fn waits(&self, part: &str, why: impl Into<String>) -> bool {
         let why = why.into();
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let news = waiting.get(part) != Some(&why);
-        waiting.insert(part, why);
+        waiting.insert(part.to_owned(), why);
         news
     }
 
     /// A part has what it needs. True where it waited before.
-    pub fn has(&self, part: &'static str) -> bool {
+    pub fn has(&self, part: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(part).is_some()
     }
 
     /// Whether a part still waits.
-    pub fn is_waiting(&self, part: &'static str) -> bool {
+    pub fn is_waiting(&self, part: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(part)
     }
 

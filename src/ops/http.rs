@@ -51,7 +51,7 @@ impl FromStr for Listen {
 
 /// The text is no address to listen on.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("'{0}' is no address to listen on; expected IP:PORT, [IPV6]:PORT or :PORT")]
+#[error("\"{0}\" is no address to listen on; write IP:PORT, [IPV6]:PORT or :PORT")]
 pub struct InvalidListen(String);
 
 /// The address cannot be listened on.
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!("[::]:8080".parse(), Ok(Listen::At(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)))));
         for bad in ["", ":", "8080", "localhost:8080", ":70000", "1.2.3.4"] {
             let error = bad.parse::<Listen>().unwrap_err().to_string();
-            assert!(error.contains(&format!("'{bad}'")) && error.contains("IP:PORT"), "{error}");
+            assert!(error.contains(&format!("\"{bad}\"")) && error.contains("IP:PORT"), "{error}");
         }
     }
 }

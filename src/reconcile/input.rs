@@ -112,6 +112,9 @@ pub enum Known {
     Present,
     /// There is one.
     Facts(Arc<SecretFacts>),
+    /// The watches show only labelled Secrets, and not this one: whether it is there only a read tells. What the
+    /// last one showed.
+    Unwatched(Option<Arc<SecretFacts>>),
 }
 
 /// Everything that a reconcile is given.

@@ -19,7 +19,8 @@ pub enum Source {
     Unread,
     /// The Secret does not exist.
     Missing,
-    /// The Secret lacks the label that `--require-source-label` asks for, or does not exist.
+    /// The Secret lacks the label that `--require-source-label` asks for, or does not exist: without the label
+    /// the two are not told apart.
     NotAllowed(Option<Arc<SecretFacts>>),
     /// The Secret lacks the key; these are the ones that it has.
     KeyMissing(Vec<String>, Option<Arc<SecretFacts>>),
@@ -72,6 +73,8 @@ pub struct Observation {
     pub source: Source,
     /// The Secret to write.
     pub target: Target,
+    /// The watches show only labelled Secrets.
+    pub by_label: bool,
 }
 
 impl Observation {
@@ -109,11 +112,11 @@ pub async fn observe(
     if credential.spec.suspend {
         // Nothing is sent, so the refresh token need not be known; what the target holds is still told.
         let target = read_target(client, credential, &input.target).await?;
-        return Ok(Observation { source: Source::Unread, target });
+        return Ok(Observation { source: Source::Unread, target, by_label: label_required });
     }
     let source = read_source(client, credential, &input.source, label_required).await?;
     let target = read_target(client, credential, &input.target).await?;
-    Ok(Observation { source, target })
+    Ok(Observation { source, target, by_label: label_required })
 }
 
 async fn read_source(
@@ -123,13 +126,18 @@ async fn read_source(
     label_required: bool,
 ) -> Result<Source, kube::Error> {
     let key = credential.source();
-    let missing = || if label_required { Source::NotAllowed(None) } else { Source::Missing };
-    if *known == Known::Absent {
-        // The watch shows labelled Secrets only where the label is required: absent may mean either.
-        return Ok(missing());
+    // Where the label is required, the watches tell who carries it: of any other Secret no data is read.
+    match known {
+        Known::Absent => return Ok(Source::Missing),
+        Known::Unwatched(_) => return Ok(Source::NotAllowed(None)),
+        Known::Facts(facts) if label_required && !facts.source_allowed => {
+            return Ok(Source::NotAllowed(Some(facts.clone())));
+        }
+        Known::Present | Known::Facts(_) => {}
     }
     let Some(secret) = api::get(client, &key.namespace, &key.name).await? else {
-        return Ok(missing());
+        // Gone since the watch told of it. What the watch will make of that is told at once.
+        return Ok(if label_required { Source::NotAllowed(None) } else { Source::Missing });
     };
     let facts = Arc::new(secret.facts().clone());
     if label_required && !facts.source_allowed {
@@ -169,7 +177,7 @@ async fn read_target(client: &Client, credential: &Credential, known: &Known) ->
         Known::Facts(facts) if !needs_data(credential, facts) => {
             return Ok(Target::Present { facts: facts.clone(), content: None });
         }
-        Known::Present | Known::Facts(_) => {}
+        Known::Present | Known::Facts(_) | Known::Unwatched(_) => {}
     }
     let key = credential.target();
     let Some(secret) = api::get(client, &key.namespace, &key.name).await? else {

@@ -104,6 +104,10 @@ pub fn report(
     if let Some(held) = held.filter(|_| standing.usable) {
         draft.wake_by(held.token.life.expires);
     }
+    if case.seen.by_label && !facts.as_deref().is_some_and(SecretFacts::labelled) {
+        // No watch tells when this target changes.
+        draft.wake_by(plus(now, schedule::RECHECK));
+    }
     let Draft { status, events, wake, .. } = draft;
     Report { status, events, wake, outcome: outcome(decision, acted, aftermath, now) }
 }

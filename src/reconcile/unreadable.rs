@@ -26,10 +26,12 @@ pub(super) fn unreadable(error: &kube::Error, input: &Input) -> Unreadable {
     match refusal(error, &doing, &[]) {
         Refusal::Trouble(trouble) if trouble.reason == Reason::Forbidden => {
             let target = match &input.target {
-                Known::Facts(facts) => Target::Present { facts: facts.clone(), content: None },
+                Known::Facts(facts) | Known::Unwatched(Some(facts)) => {
+                    Target::Present { facts: facts.clone(), content: None }
+                }
                 _ => Target::Absent,
             };
-            Unreadable::Report(Observation { source: Source::Unread, target }, trouble)
+            Unreadable::Report(Observation { source: Source::Unread, target, by_label: false }, trouble)
         }
         Refusal::Trouble(trouble) => Unreadable::Later(trouble.message),
         Refusal::Changed => Unreadable::Later("the object changed while it was read".to_owned()),

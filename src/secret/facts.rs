@@ -239,6 +239,11 @@ impl SecretFacts {
         }
     }
 
+    /// It carries a label by which the watches find it where they show only labelled Secrets.
+    pub fn labelled(&self) -> bool {
+        self.source_allowed || self.managed_by_us
+    }
+
     /// The annotation `managed` lists at least one key: the operator has written data here.
     pub fn written_by_us(&self) -> bool {
         !self.managed.data.is_empty()

@@ -192,8 +192,9 @@ struct Content<'a> {
 /// What a 200 holds, `now` being Squadcast's clock in Unix seconds.
 fn content(json: &Json, now: i64) -> Result<Content<'_>, Flaw> {
     let data =
-        json.data().ok_or_else(|| Flaw::Stranger("there is no object `data` in the body".to_owned()))?;
-    let missing = |field: &str, kind: &str| Flaw::Stranger(format!("`data.{field}` is missing or no {kind}"));
+        json.data().ok_or_else(|| Flaw::Stranger("there is no object \"data\" in the body".to_owned()))?;
+    let missing =
+        |field: &str, kind: &str| Flaw::Stranger(format!("\"data.{field}\" is missing or no {kind}"));
     let text = |field: &str| data.text(field).ok_or_else(|| missing(field, "text"));
     let number = |field: &str| data.number(field).ok_or_else(|| missing(field, "integer"));
     let access_token = text("access_token")?;

@@ -264,7 +264,7 @@ impl Lead {
         Failure {
             reason: Reason::RateLimited,
             message: format!(
-                "Squadcast asked for a pause with several refresh tokens of region `{}` (HTTP 429); it is asked \
+                "Squadcast asked for a pause with several refresh tokens of region \"{}\" (HTTP 429); it is asked \
                  again later.",
                 region.name
             ),

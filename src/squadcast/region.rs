@@ -41,14 +41,14 @@ impl Region {
     fn read(text: &str, allow_http: bool) -> Result<(Self, bool), InvalidRegion> {
         let refuse = |what: String, problem| Err(InvalidRegion { what, problem });
         let Some((name, urls)) = text.split_once('=') else {
-            return refuse("a region".to_owned(), "there is no `=` in it; write NAME=AUTH_URL[,API_URL]");
+            return refuse("the value".to_owned(), "there is no \"=\" in it; write NAME=AUTH_URL[,API_URL]");
         };
         let name = name.trim();
         if !is_name(name) {
-            let what = if is_harmless(name) { format!("region `{name}`") } else { "a region".to_owned() };
+            let what = if is_harmless(name) { format!("\"{name}\"") } else { "the value".to_owned() };
             return refuse(
                 what,
-                "the name is not usable; use 1 to 32 lower-case letters, digits and inner hyphens",
+                "what comes before \"=\" is no name of a region; write 1 to 32 lower-case letters, digits and inner hyphens",
             );
         }
         let (auth, api) = match urls.split_once(',') {
@@ -57,7 +57,7 @@ impl Region {
         };
         let auth_url = match base(auth) {
             Ok(url) => url,
-            Err(problem) => return refuse(format!("region `{name}`, auth URL"), problem),
+            Err(problem) => return refuse(format!("the auth URL of \"{name}\""), problem),
         };
         let problem = if auth_url.scheme() == "http" && !allow_http {
             Some(
@@ -69,11 +69,11 @@ impl Region {
             None
         };
         if let Some(problem) = problem {
-            return refuse(format!("region `{name}`, auth URL"), problem);
+            return refuse(format!("the auth URL of \"{name}\""), problem);
         }
         let api_url = match api.map(base).transpose() {
             Ok(url) => url,
-            Err(problem) => return refuse(format!("region `{name}`, API URL"), problem),
+            Err(problem) => return refuse(format!("the API URL of \"{name}\""), problem),
         };
         let given = api_url.is_some();
         let region = Self {
@@ -148,18 +148,18 @@ fn is_harmless(name: &str) -> bool {
 }
 
 fn base(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "this is no URL; write https://HOST[:PORT][/PATH]")?;
+    let url = Url::parse(text).map_err(|_| "it is no URL; write https://HOST[:PORT][/PATH]")?;
     if !matches!(url.scheme(), "https" | "http") {
         return Err("the scheme is not supported; use https://");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("user information is not supported; leave out what is before the `@`");
+        return Err("user information is not supported; leave out what is before the \"@\"");
     }
     if url.query().is_some() {
-        return Err("a query is not supported; leave out the `?` and what follows it");
+        return Err("a query is not supported; leave out the \"?\" and what follows it");
     }
     if url.fragment().is_some() {
-        return Err("a fragment is not supported; leave out the `#` and what follows it");
+        return Err("a fragment is not supported; leave out the \"#\" and what follows it");
     }
     Ok(url)
 }
@@ -233,25 +233,25 @@ mod tests {
 
     #[test]
     fn what_is_no_region() {
-        rejects("https://alice:hunter2@a.b", "no `=`");
-        rejects("https://alice:hunter2@a.b?x=1", "a region: the name");
-        rejects("=https://a.b", "a region: the name");
-        rejects("US=https://a.b", "region `US`: the name");
-        rejects("-a=https://a.b", "region `-a`: the name");
-        rejects("a-=https://a.b", "region `a-`: the name");
-        rejects(&format!("{}=https://a.b", "a".repeat(33)), "the name");
-        rejects("a=", "auth URL: this is no URL");
-        rejects("a=a.b", "auth URL: this is no URL");
-        rejects("a=https://alice:hunter2@", "auth URL: this is no URL");
-        rejects("a=https://alice:hunter2@a.b", "auth URL: user information");
-        rejects("a=https://alice@a.b", "auth URL: user information");
-        rejects("a=https://a.b?x", "auth URL: a query");
-        rejects("a=https://a.b/#x", "auth URL: a fragment");
-        rejects("a=ftp://a.b", "auth URL: the scheme");
+        rejects("https://alice:hunter2@a.b", "no \"=\"");
+        rejects("https://alice:hunter2@a.b?x=1", "the value: what comes before");
+        rejects("=https://a.b", "the value: what comes before");
+        rejects("US=https://a.b", "\"US\": what comes before");
+        rejects("-a=https://a.b", "\"-a\": what comes before");
+        rejects("a-=https://a.b", "\"a-\": what comes before");
+        rejects(&format!("{}=https://a.b", "a".repeat(33)), "1 to 32");
+        rejects("a=", "auth URL of \"a\": it is no URL");
+        rejects("a=a.b", "auth URL of \"a\": it is no URL");
+        rejects("a=https://alice:hunter2@", "auth URL of \"a\": it is no URL");
+        rejects("a=https://alice:hunter2@a.b", "auth URL of \"a\": user information");
+        rejects("a=https://alice@a.b", "auth URL of \"a\": user information");
+        rejects("a=https://a.b?x", "auth URL of \"a\": a query");
+        rejects("a=https://a.b/#x", "auth URL of \"a\": a fragment");
+        rejects("a=ftp://a.b", "auth URL of \"a\": the scheme");
         rejects("a=http://a.b", "--insecure-allow-http");
         rejects("a=https://a.b/oauth/access-token/", "it is appended");
-        rejects("a=https://a.b,", "API URL: this is no URL");
-        rejects("a=https://a.b,https://alice:hunter2@a.b", "API URL: user information");
+        rejects("a=https://a.b,", "API URL of \"a\": it is no URL");
+        rejects("a=https://a.b,https://alice:hunter2@a.b", "API URL of \"a\": user information");
     }
 
     #[test]

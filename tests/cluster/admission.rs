@@ -353,11 +353,15 @@ async fn values_of_labels_are_ones_that_kubernetes_takes() {
     rule(
         "values",
         "target.annotations",
-        [one("a", "x y\n\u{e4}"), one("a", &"v".repeat(8192))],
-        [one("a", &"v".repeat(8193))],
-        &["spec.target.annotations.a", "8192"],
+        [one("a", ""), one("a", "x y\n\u{e4}"), one("a", &"v".repeat(4096))],
+        [one("a", &"v".repeat(4097))],
+        &["spec.target.annotations.a", "4096"],
     )
     .await;
+    // Bytes count, as they do for Kubernetes.
+    let (longest, longer) = (one("a", &"\u{e4}".repeat(2048)), one("a", &"\u{e4}".repeat(2049)));
+    let parts = ["target.annotations: a value may have at most 4096 bytes: shorten it"];
+    rule("values", "target.annotations", [longest], [longer], &parts).await;
 }
 
 #[tokio::test]
@@ -402,6 +406,8 @@ async fn a_template_has_1_to_64_entries_of_at_most_8_kib() {
     let (longest, longer) = (one("a", &"\u{e4}".repeat(4096)), one("a", &"\u{e4}".repeat(4097)));
     let parts = ["target.template: a template may have at most 8192 bytes: shorten it"];
     rule("sizes", "target.template", [longest], [longer], &parts).await;
+    let parts = ["target.template: a template may not be empty", "remove the key"];
+    rule("sizes", "target.template", [one("a", " ")], [one("a", "")], &parts).await;
 }
 
 #[tokio::test]
@@ -495,19 +501,24 @@ async fn the_largest_spec_that_the_rules_allow_is_accepted() {
         (0..64).map(|n| (format!("{n:k>253}"), Value::from("x".repeat(8192)))).collect();
     let restarts: Vec<_> =
         (0..16).map(|n| json!({"kind": "StatefulSet", "name": format!("{n:w>253}")})).collect();
+    let annotations = keys(32, &"v".repeat(4096));
     let largest = json!({
         "region": "r".repeat(32),
         "refreshTokenSecretRef": {"name": "s".repeat(253), "key": "k".repeat(253)},
         "target": {
             "name": "t".repeat(253),
             "labels": keys(32, &"v".repeat(63)),
-            "annotations": keys(32, &"v".repeat(8192)),
+            "annotations": annotations,
             "template": templates,
         },
         "renewBefore": "87599h59m60s",
         "rolloutRestartTargets": restarts,
     });
     create(&world, &"n".repeat(63), &largest).await.unwrap();
+    // And Kubernetes takes as many annotations, with room for the operator's own.
+    let mut annotations = annotations;
+    annotations["own"] = "v".repeat(64 * 1024).into();
+    world.apply_secret("target", json!({ "metadata": { "annotations": annotations } })).await;
 }
 
 #[tokio::test]

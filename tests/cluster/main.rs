@@ -16,6 +16,7 @@ mod canary;
 mod clocks;
 mod command;
 mod failures;
+mod labelled;
 mod leaving;
 mod life;
 mod obstacles;

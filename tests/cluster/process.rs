@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::OPERATOR;
 use crate::command::{Ended, run, run_with};
+use crate::obstacles::grant;
 use crate::support::controlplane::definition_file;
 use crate::support::eventually::unless;
 use crate::support::operator::Launch;
@@ -52,23 +53,32 @@ async fn a_command_line_without_sense_ends_with_2_and_one_line() {
     refuses(&["crd", "--colour"], &["--colour"]).await;
     refuses(&["run", "now"], &["unexpected argument"]).await;
     refuses(&["run", "--listen"], &["--listen"]).await;
-    refuses(&["run", "--listen=:1", "--listen=:2"], &["--listen", "multiple times"]).await;
+    refuses(&["run", "--listen=:1", "--listen=:2"], &["--listen", "more than once"]).await;
     refuses_run("--listen=8080", &["--listen", "8080", "IP:PORT"]).await;
     refuses_run("--listen=localhost:8080", &["--listen", "IP:PORT"]).await;
     refuses_run("--listen=:70000", &["--listen", "70000"]).await;
     refuses_run("--namespaces=Team_A", &["--namespaces", "Team_A"]).await;
     refuses_run("--namespaces=a,b c", &["--namespaces", "b c"]).await;
-    refuses_run("--exchange-timeout=15", &["--exchange-timeout", "15", "90s"]).await;
+    refuses_run("--exchange-timeout=15", &["--exchange-timeout", "\"15\"", "1s to 10m"]).await;
+    refuses_run("--exchange-timeout=601s", &["--exchange-timeout", "\"601s\"", "1s to 10m"]).await;
     refuses_run("--exchange-timeout=0s", &["--exchange-timeout", "0s"]).await;
     refuses_run("--exchange-timeout=soon", &["--exchange-timeout", "soon"]).await;
-    refuses_run("--concurrency=0", &["--concurrency"]).await;
-    refuses_run("--concurrency=many", &["--concurrency", "many"]).await;
-    refuses_run("--exchange-rate=0", &["--exchange-rate"]).await;
-    refuses_run("--exchange-rate=-1", &["--exchange-rate"]).await;
-    refuses_run("--exchange-concurrency=0", &["--exchange-concurrency"]).await;
-    refuses_run("--log-format=xml", &["--log-format", "xml", "text, json"]).await;
-    refuses_run("--log-filter=loud", &["--log-filter", "'loud'", "TARGET=LEVEL"]).await;
-    refuses_run("--log-filter=info,a=loud", &["--log-filter", "'a=loud'"]).await;
+    for flag in ["--concurrency", "--exchange-rate", "--exchange-concurrency"] {
+        for value in ["0", "-1", "many", "70000", ""] {
+            let (quoted, bounds) = (format!("\"{value}\""), "whole number from 1 to 65535");
+            refuses_run(&format!("{flag}={value}"), &[&format!("{flag}: "), &quoted, bounds]).await;
+        }
+    }
+    refuses_run("--namespaces=,", &["--namespaces: ", "team-a,team-b"]).await;
+    refuses_run("--leader-election=true", &["--leader-election: ", "takes no value"]).await;
+    refuses_run("--leader-election-name=My Lease", &["--leader-election-name: ", "\"My Lease\""]).await;
+    refuses_run("--leader-election-name=", &["--leader-election-name: ", "no name of a Lease"]).await;
+    refuses_run("--leader-election-namespace=a.b", &["--leader-election-namespace: ", "\"a.b\""]).await;
+    refuses_run("--namespace=a", &["--namespace: ", "did you mean --namespaces?"]).await;
+    refuses(&["run", "--concurrency"], &["--concurrency: ", "value is missing"]).await;
+    refuses_run("--log-format=xml", &["--log-format", "\"xml\"", "text or json"]).await;
+    refuses_run("--log-filter=loud", &["--log-filter", "\"loud\"", "TARGET=LEVEL"]).await;
+    refuses_run("--log-filter=info,a=loud", &["--log-filter", "\"a=loud\""]).await;
     refuses_run("--ca-file=/nonexistent/ca.pem", &["--ca-file", "/nonexistent/ca.pem"]).await;
     refuses_run("--selector=a in b", &["--selector", "a in b"]).await;
     refuses_run("--selector=a==b==c", &["--selector"]).await;
@@ -87,18 +97,18 @@ async fn a_ca_file_that_holds_no_certificate_is_refused() {
 #[tokio::test]
 async fn a_region_that_cannot_work_is_refused() {
     for (region, parts) in [
-        ("us", ["no `=`", "NAME=AUTH_URL"]),
-        ("US=https://a.b", ["`US`", "lower-case"]),
-        ("a=", ["`a`", "this is no URL"]),
-        ("a=https://a.b,", ["API URL", "this is no URL"]),
-        ("a=ftp://a.b", ["`a`", "https://"]),
-        ("a=http://a.b", ["`a`", "--insecure-allow-http"]),
-        ("a=https://a.b?q=hunter2", ["`a`", "query"]),
-        ("a=https://a.b#hunter2", ["`a`", "fragment"]),
-        ("a=https://alice:hunter2@a.b", ["`a`", "user information"]),
+        ("us", ["no \"=\"", "NAME=AUTH_URL"]),
+        ("US=https://a.b", ["\"US\"", "lower-case"]),
+        ("a=", ["the auth URL of \"a\"", "it is no URL"]),
+        ("a=https://a.b,", ["the API URL of \"a\"", "it is no URL"]),
+        ("a=ftp://a.b", ["\"a\"", "https://"]),
+        ("a=http://a.b", ["\"a\"", "--insecure-allow-http"]),
+        ("a=https://a.b?q=hunter2", ["\"a\"", "query"]),
+        ("a=https://a.b#hunter2", ["\"a\"", "fragment"]),
+        ("a=https://alice:hunter2@a.b", ["\"a\"", "user information"]),
         ("a=https://a.b,https://alice:hunter2@a.b", ["API URL", "user information"]),
-        ("https://alice:hunter2@a.b", ["a region", "NAME=AUTH_URL"]),
-        ("https://alice:hunter2@a.b/?x=y", ["a region", "name"]),
+        ("https://alice:hunter2@a.b", ["the value", "NAME=AUTH_URL"]),
+        ("https://alice:hunter2@a.b/?x=y", ["the value", "name"]),
     ] {
         refuses_run(&format!("--region={region}"), &[&["--region"], &parts[..]].concat()).await;
         let both = format!("b=https://b.c {region}");
@@ -127,17 +137,53 @@ async fn a_line_break_in_an_argument_makes_no_second_line() {
 #[tokio::test]
 async fn a_variable_without_sense_is_refused_like_its_flag() {
     for (name, value, parts) in [
-        ("LISTEN", "8080", ["8080", "IP:PORT"]),
-        ("NAMESPACES", "Team_A", ["--namespaces", "Team_A"]),
-        ("EXCHANGE_TIMEOUT", "15", ["--exchange-timeout", "90s"]),
-        ("CONCURRENCY", "0", ["--concurrency", "0"]),
-        ("LOG_FORMAT", "xml", ["--log-format", "xml"]),
-        ("LOG_FILTER", "loud", ["--log-filter", "'loud'"]),
-        ("INSECURE_ALLOW_HTTP", "perhaps", ["--insecure-allow-http", "perhaps"]),
+        ("LISTEN", "8080", ["\"8080\"", "IP:PORT"]),
+        ("NAMESPACES", "Team_A", ["\"Team_A\"", "namespace"]),
+        ("REGION", "us", ["no \"=\"", "NAME=AUTH_URL"]),
+        ("SELECTOR", "a in b", ["\"a in b\"", "team=a"]),
+        ("CA_FILE", "/nonexistent", ["\"/nonexistent\"", "PEM"]),
+        ("EXCHANGE_TIMEOUT", "15", ["\"15\"", "1s to 10m"]),
+        ("CONCURRENCY", "0", ["\"0\"", "1 to 65535"]),
+        ("EXCHANGE_RATE", "0", ["\"0\"", "1 to 65535"]),
+        ("EXCHANGE_CONCURRENCY", "many", ["\"many\"", "1 to 65535"]),
+        ("LEADER_ELECTION", "perhaps", ["\"perhaps\"", "true or false"]),
+        ("LEADER_ELECTION_NAME", "My Lease", ["\"My Lease\"", "lower-case"]),
+        ("LEADER_ELECTION_NAMESPACE", "a.b", ["\"a.b\"", "namespace"]),
+        ("REQUIRE_SOURCE_LABEL", "yes", ["\"yes\"", "true or false"]),
+        ("LOG_FORMAT", "xml", ["\"xml\"", "text or json"]),
+        ("LOG_FILTER", "loud", ["\"loud\"", "TARGET=LEVEL"]),
+        ("INSECURE_ALLOW_HTTP", "perhaps", ["\"perhaps\"", "true or false"]),
     ] {
-        let ended = run_with(&["run"], &[(&format!("SQUADCAST_OPERATOR_{name}"), value)], "").await;
-        says_one_line(name, &ended, 2, &parts);
+        let variable = format!("SQUADCAST_OPERATOR_{name}");
+        let ended = run_with(&["run"], &[(&variable, value)], "").await;
+        let flag = format!("--{} ({variable}): ", name.to_lowercase().replace('_', "-"));
+        says_one_line(name, &ended, 2, &[&[&*flag], &parts[..]].concat());
     }
+}
+
+#[tokio::test]
+async fn an_empty_variable_counts_as_one_that_is_not_set() {
+    let help = run(&["run", "--help"]).await.out;
+    let variables: Vec<_> = help
+        .split(|c: char| !c.is_ascii_uppercase() && c != '_')
+        .filter(|word| word.starts_with("SQUADCAST_OPERATOR_"))
+        .collect();
+    assert_eq!(variables.len(), 16, "{variables:?}");
+    let empty: Vec<_> = variables.iter().map(|variable| (*variable, "")).collect();
+    // Read and found well, as far as there is no cluster.
+    let ended = run_with(&["run", "--listen=127.0.0.1:0"], &empty, "").await;
+    says_one_line("all empty", &ended, 1, &["KUBECONFIG"]);
+    let empty = [&empty[..], &[("SQUADCAST_REFRESH_TOKEN", "")]].concat();
+    let check = run_with(&["check", "--region=us"], &empty, "").await;
+    says_one_line("no token", &check, 2, &["--refresh-token-file: ", "SQUADCAST_REFRESH_TOKEN"]);
+}
+
+#[tokio::test]
+async fn help_shows_no_value_of_the_environment() {
+    let region = ("SQUADCAST_OPERATOR_REGION", "a=https://alice:hunter2@a.b");
+    let help = run_with(&["run", "--help"], &[region], "").await;
+    assert_eq!(help.code, 0, "{help:?}");
+    assert!(help.out.contains("SQUADCAST_OPERATOR_REGION") && !help.out.contains(PASSWORD), "{}", help.out);
 }
 
 #[tokio::test]
@@ -293,6 +339,28 @@ async fn waits_for_the_api_server_then_for_the_definition_and_then_works() {
     waits_for(&waiting, &["the API server cannot be reached"]).await;
     waiting.sigterm();
     assert_eq!(waiting.wait_exit(DEADLINE).await, 0);
+}
+
+#[tokio::test]
+async fn is_ready_only_when_the_secrets_of_every_namespace_are_listed() {
+    let (here, there) = (World::new("here").await, World::new("there").await);
+    let user = format!("limited-{}", here.namespace);
+    let all = "get, list, watch, create, patch, delete";
+    grant(&here, &user, all);
+    grant(&there, &user, "get");
+    let namespaces = format!("--namespaces={}", there.namespace);
+    let operator = here.launch_as(OPERATOR, &user, &[]).arg(namespaces).start();
+    eventually("the Secrets of one namespace to be listed", DEADLINE, async || {
+        operator
+            .log_lines()
+            .into_iter()
+            .find(|line| ["Secrets in", &here.namespace, "listed"].iter().all(|part| line.contains(part)))
+    })
+    .await;
+    waits_for(&operator, &["may not list and watch Secrets", &there.namespace]).await;
+    assert!(!operator.log().contains("was interrupted"), "{}", operator.log());
+    grant(&there, &user, all);
+    operator.wait_ready().await;
 }
 
 /// One line of the metrics that is no comment.

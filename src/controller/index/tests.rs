@@ -1,5 +1,7 @@
 //! Who is woken by what, and who is not.
 
+mod by_label;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};

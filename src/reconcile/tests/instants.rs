@@ -59,6 +59,27 @@ impl Scene {
 }
 
 #[test]
+fn a_target_that_no_watch_shows_is_looked_at_every_ten_minutes() {
+    let labels = json!({ "metadata": { "labels": null } });
+    for (scene, wakes) in [
+        (Scene::healthy(), None),
+        (Scene::healthy().with(|s| s.by_label = true), None),
+        (Scene::healthy().secret(&labels).with(|s| s.by_label = true), Some(600)),
+        (
+            Scene::healthy().spec(&json!({ "suspend": true })).secret(&labels).with(|s| s.by_label = true),
+            Some(600),
+        ),
+    ] {
+        let wake = seconds_between(scene.now, scene.reported(&Acted::Nothing).wake.unwrap());
+        assert!(wakes.map_or(wake > 3600, |wakes| wake == wakes), "{wake}");
+    }
+    // One that was created is labelled, and watched from then on.
+    let created =
+        Scene::fresh().with(|s| (s.by_label, s.now) = (true, at(ISSUED))).exchanges(ISSUED, LIFE, 0);
+    assert_eq!(created.reported(&Acted::Nothing).wake, created.status.renew_at);
+}
+
+#[test]
 fn who_waits_for_a_person_is_looked_at_again_after_ten_minutes() {
     let foreign = json!({ "metadata": { "ownerReferences": null, "labels": null, "annotations": null } });
     let invalid = Source::Invalid(crate::squadcast::InvalidRefreshToken::Empty, None);

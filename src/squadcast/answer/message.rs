@@ -19,7 +19,7 @@ impl Words<'_> {
     pub(super) fn request_rejected(&self) -> String {
         format!(
             "{}. Squadcast calls the request wrong: usually the refresh token is incomplete or none of \
-             Squadcast's, or belongs to another region than `{}`. Check the refresh token and the region.",
+             Squadcast's, or belongs to another region than \"{}\". Check the refresh token and the region.",
             self.answered(),
             self.region.name
         )
@@ -28,7 +28,7 @@ impl Words<'_> {
     pub(super) fn token_rejected(&self) -> String {
         format!(
             "{}. Squadcast does not accept the refresh token: usually it was revoked, its user was removed, or \
-             it belongs to another region than `{}`. Create a new refresh token in Squadcast's web \
+             it belongs to another region than \"{}\". Create a new refresh token in Squadcast's web \
              application, or correct the region.",
             self.answered(),
             self.region.name
@@ -62,7 +62,7 @@ impl Words<'_> {
     pub(super) fn stranger(&self, flaw: &str) -> String {
         format!(
             "{}{}: {flaw}. This is usually not Squadcast but a proxy, a firewall or a login page in its place. \
-             Check the auth URL of region `{}` and what is between it and the operator.",
+             Check the auth URL of region \"{}\" and what is between it and the operator.",
             self.answered(),
             self.circumstances(),
             self.region.name

@@ -72,9 +72,9 @@ fn a_token() {
 #[test]
 fn errors_in_squadcasts_words() {
     for (status, reason, advice) in [
-        (400, Reason::RequestRejected, "another region than `us`"),
-        (404, Reason::RequestRejected, "another region than `us`"),
-        (422, Reason::RequestRejected, "another region than `us`"),
+        (400, Reason::RequestRejected, "another region than \"us\""),
+        (404, Reason::RequestRejected, "another region than \"us\""),
+        (422, Reason::RequestRejected, "another region than \"us\""),
         (401, Reason::RefreshTokenRejected, "revoked, its user was removed"),
         (403, Reason::RefreshTokenRejected, "revoked, its user was removed"),
         (402, Reason::PaymentRequired, "plan has ended"),
@@ -147,12 +147,12 @@ fn what_is_no_token() {
         ("access_token", json!(""), "empty"),
         ("access_token", json!("a\nb"), "not allowed"),
         ("access_token", json!(" a"), "not allowed"),
-        ("access_token", json!(7), "`data.access_token` is missing"),
-        ("refresh_token", json!(null), "`data.refresh_token` is missing"),
-        ("type", json!(["Bearer"]), "`data.type` is missing"),
-        ("issued_at", json!("1700000000"), "`data.issued_at` is missing"),
-        ("issued_at", json!(1.5), "`data.issued_at` is missing"),
-        ("expires_at", json!(u64::MAX), "`data.expires_at` is missing"),
+        ("access_token", json!(7), "\"data.access_token\" is missing"),
+        ("refresh_token", json!(null), "\"data.refresh_token\" is missing"),
+        ("type", json!(["Bearer"]), "\"data.type\" is missing"),
+        ("issued_at", json!("1700000000"), "\"data.issued_at\" is missing"),
+        ("issued_at", json!(1.5), "\"data.issued_at\" is missing"),
+        ("expires_at", json!(u64::MAX), "\"data.expires_at\" is missing"),
         ("expires_at", json!(i64::MIN), "expired"),
         ("expires_at", json!(0), "expired"),
         ("expires_at", json!(NOW + 5), "expired"),
@@ -168,7 +168,7 @@ fn what_is_no_token() {
         let mut body = granted();
         body["data"].as_object_mut().unwrap().remove(field);
         let failure = fails(reply(200, body.to_string()));
-        assert!(failure.message.contains(&format!("`data.{field}` is missing")), "{}", failure.message);
+        assert!(failure.message.contains(&format!("\"data.{field}\" is missing")), "{}", failure.message);
     }
     for body in ["", "<html>", "{}", "{\"data\":[]}", "[{}]", &granted().to_string()[1..]] {
         assert_eq!(fails(reply(200, body)).reason, Reason::InvalidResponse, "{body}");

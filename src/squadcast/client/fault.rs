@@ -28,7 +28,7 @@ pub(super) fn explain(error: &reqwest::Error, region: &Region, proxy: Option<&st
     if causes(error).any(is_not_http) {
         let message = format!(
             "the answer of {host}{through} is not HTTP. This is usually not Squadcast but a proxy \
-             or a firewall in its place. Check the auth URL of region `{}`.",
+             or a firewall in its place. Check the auth URL of region \"{}\".",
             region.name
         );
         return (Reason::InvalidResponse, message);

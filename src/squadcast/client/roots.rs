@@ -14,7 +14,7 @@ use super::{ClientError, plain};
 
 /// Why a CA file is of no use.
 #[derive(Debug, thiserror::Error)]
-#[error("the CA file {}: {problem}", path.display())]
+#[error("the CA file \"{}\": {problem}", path.display())]
 pub struct InvalidCaFile {
     path: PathBuf,
     problem: String,
@@ -171,7 +171,7 @@ mod tests {
         assert!(problem(&path).contains("no PEM file"), "{}", problem(&path));
         fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
         assert!(problem(&path).contains("no certificate that can be read"), "{}", problem(&path));
-        assert!(problem(&path).starts_with(&format!("the CA file {}: ", path.display())));
+        assert!(problem(&path).starts_with(&format!("the CA file \"{}\": ", path.display())));
     }
 
     #[test]

@@ -420,7 +420,7 @@ async fn three_that_have_to_wait_hold_back_their_region() {
     }
     let other = Who { token: "token d", ..A };
     let held = world.ask(other).await;
-    assert!(held.contains("region `us` (HTTP 429)") && held.ends_with(", 100 s"), "{held}");
+    assert!(held.contains("region \"us\" (HTTP 429)") && held.ends_with(", 100 s"), "{held}");
     assert_eq!(world.ask(Who { region: "eu", ..other }).await, "access 4");
     pass(100).await;
     assert_eq!(world.ask(other).await, "access 5");

@@ -1,0 +1,188 @@
+//! What is known of Secrets: facts of those that a resource names or controls, and of every other only that it
+//! exists. Where the watches show only labelled Secrets, these are few, and their facts are all kept. Knows no
+//! resources. Pure.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use super::{WatchId, version};
+use crate::{
+    reconcile::{Key, Known},
+    secret::{SecretFacts, SecretMeta},
+};
+
+#[derive(Default)]
+pub(super) struct Secrets {
+    /// Secrets that a resource names, or controls; with `by_label` all that a watch shows, and what was last read
+    /// of those that a resource names and no watch shows.
+    facts: HashMap<Key, Arc<SecretFacts>>,
+    /// Uid of a resource → Secrets that it controls.
+    by_controller: HashMap<Box<str>, BTreeSet<Key>>,
+    /// Hashes of the names of all Secrets, for each watch: 8 bytes each, whatever the Secret holds. Two names
+    /// of one hash cost a GET, nothing else.
+    present: HashMap<WatchId, HashSet<u64>>,
+    relisted: HashMap<WatchId, HashSet<u64>>,
+    hasher: RandomState,
+    /// The watches show only labelled Secrets, two of them in each namespace: one for each label.
+    by_label: bool,
+}
+
+impl Secrets {
+    pub(super) fn new(by_label: bool) -> Self {
+        Self { by_label, ..Self::default() }
+    }
+
+    /// A watch shows a Secret, which a resource names or not. Says whether that is news worth keeping.
+    pub(super) fn apply(&mut self, watch: WatchId, secret: SecretMeta, named: bool) -> bool {
+        let key = Key::new(secret.namespace(), secret.name());
+        let hash = self.hash(&key);
+        if let Some(seen) = self.relisted.get_mut(&watch) {
+            seen.insert(hash);
+        }
+        self.present.entry(watch).or_default().insert(hash);
+        let kept = named || self.keeps(&secret.facts) || self.facts.contains_key(&key);
+        kept && self.store(&key, Arc::new(secret.facts))
+    }
+
+    /// A watch shows a Secret no more. Says whether none does.
+    pub(super) fn delete(&mut self, watch: WatchId, key: &Key) -> bool {
+        let hash = self.hash(key);
+        for names in [self.relisted.get_mut(&watch), self.present.get_mut(&watch)].into_iter().flatten() {
+            names.remove(&hash);
+        }
+        if self.by_label && self.is_present(key) {
+            // It has lost one of its two labels, which the other watch tells too.
+            return false;
+        }
+        if self.facts.get(key).is_some_and(|facts| self.is_watched(facts)) {
+            self.forget(key);
+        }
+        true
+    }
+
+    /// A list begins.
+    pub(super) fn relist(&mut self, watch: WatchId) {
+        self.relisted.insert(watch, HashSet::new());
+    }
+
+    /// The list is complete: what it did not show is forgotten. `scope` is the watch's namespace, if it has one.
+    /// Returns what has gone.
+    pub(super) fn listed(&mut self, watch: WatchId, scope: Option<&str>) -> Vec<Key> {
+        let seen = self.relisted.remove(&watch).unwrap_or_default();
+        self.present.insert(watch, seen);
+        let gone: Vec<Key> = self
+            .facts
+            .iter()
+            .filter(|(key, facts)| {
+                scope.is_none_or(|ns| *key.namespace == *ns)
+                    && self.is_watched(facts)
+                    && !self.is_present(key)
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &gone {
+            self.forget(key);
+        }
+        gone
+    }
+
+    /// Stores facts unless newer ones are there; says whether it did.
+    pub(super) fn store(&mut self, key: &Key, facts: Arc<SecretFacts>) -> bool {
+        if let Some(known) = self.facts.get(key)
+            // Two watches tell of one Secret each at its own pace: the slower one may still tell of a former one.
+            && (known.uid == facts.uid || self.by_label)
+            && version(&known.resource_version) > version(&facts.resource_version)
+        {
+            return false;
+        }
+        self.forget(key);
+        if let Some(controller) = facts.controller.as_ref().filter(|c| c.credential.is_some()) {
+            self.by_controller.entry(controller.uid.clone()).or_default().insert(key.clone());
+        }
+        self.facts.insert(key.clone(), facts);
+        true
+    }
+
+    /// No resource names it any more.
+    pub(super) fn unnamed(&mut self, key: &Key) {
+        if self.facts.get(key).is_some_and(|f| !self.keeps(f)) {
+            self.facts.remove(key);
+        }
+    }
+
+    /// What the watches have told of it.
+    pub(super) fn known(&self, key: &Key) -> Known {
+        match self.facts.get(key) {
+            Some(facts) => self.as_read(facts.clone()),
+            None if self.by_label => Known::Unwatched(None),
+            None if self.is_present(key) => Known::Present,
+            None => Known::Absent,
+        }
+    }
+
+    /// What a read that returned these facts makes known.
+    pub(super) fn as_read(&self, facts: Arc<SecretFacts>) -> Known {
+        if self.is_watched(&facts) { Known::Facts(facts) } else { Known::Unwatched(Some(facts)) }
+    }
+
+    /// What a read that found none makes known.
+    pub(super) fn as_missing(&mut self, key: &Key) -> Known {
+        if !self.by_label {
+            return Known::Absent;
+        }
+        if self.facts.get(key).is_some_and(|facts| !self.is_watched(facts)) {
+            self.forget(key);
+        }
+        Known::Unwatched(None)
+    }
+
+    pub(super) fn facts(&self, key: &Key) -> Option<&Arc<SecretFacts>> {
+        self.facts.get(key)
+    }
+
+    /// Those that the resource of this uid controls.
+    pub(super) fn controlled_by(&self, uid: &str) -> impl Iterator<Item = (&Key, &Arc<SecretFacts>)> {
+        let keys = self.by_controller.get(uid).into_iter().flatten();
+        keys.filter_map(|key| self.facts.get_key_value(key))
+    }
+
+    /// A watch shows, or is about to show, a Secret of which this was read.
+    fn is_watched(&self, facts: &SecretFacts) -> bool {
+        !self.by_label || facts.labelled()
+    }
+
+    /// These facts are kept although no resource names the Secret.
+    fn keeps(&self, facts: &SecretFacts) -> bool {
+        controlled_by_credential(facts) || self.by_label && facts.labelled()
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let Some(facts) = self.facts.remove(key) else {
+            return;
+        };
+        if let Some(controller) = &facts.controller
+            && let Some(owned) = self.by_controller.get_mut(&controller.uid)
+        {
+            owned.remove(key);
+            if owned.is_empty() {
+                self.by_controller.remove(&controller.uid);
+            }
+        }
+    }
+
+    fn hash(&self, key: &Key) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    fn is_present(&self, key: &Key) -> bool {
+        let hash = self.hash(key);
+        self.present.values().any(|names| names.contains(&hash))
+    }
+}
+
+fn controlled_by_credential(facts: &SecretFacts) -> bool {
+    facts.controller.as_ref().is_some_and(|c| c.credential.is_some())
+}
