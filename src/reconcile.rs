@@ -135,6 +135,7 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             region: ctx.regions.get(&credential.spec.region),
             regions: &regions,
             rival: look.rival.as_deref(),
+            holder_leaves: look.holder_leaves,
             writes_back: look.writes_back,
             seen: &seen,
             memory: &remembered,

@@ -54,8 +54,9 @@ impl Shell {
     /// Shows a line, runs it, shows what it prints and answers with that; its failure is ours.
     pub async fn run(&self, line: &str) -> Result<String> {
         println!("$ {line}");
-        let mut command = self.command(line);
-        let output = timeout(PATIENCE, command.stderr(Stdio::inherit()).output())
+        // `output()` would keep standard error to itself.
+        let child = self.command(line).stderr(Stdio::inherit()).spawn()?;
+        let output = timeout(PATIENCE, child.wait_with_output())
             .await
             .map_err(|_| format!("`{line}` did not end within {} s", PATIENCE.as_secs()))??;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

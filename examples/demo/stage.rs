@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::shell::Shell;
-use crate::support::controlplane::binaries;
+use crate::support::controlplane::{binaries, repository};
 use crate::support::operator::{Launch, Operator};
 use crate::support::world::{condition, credential_resource};
 use crate::support::{ControlPlane, Squadcast};
@@ -43,7 +43,7 @@ impl Stage {
         let squadcast = Squadcast::start();
         let folder = plane.folder().join("demo");
         std::fs::create_dir(&folder)?;
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let repository = repository();
         for name in ["crds", "deploy"] {
             symlink(repository.join(name), folder.join(name))?;
         }

@@ -86,9 +86,9 @@ async fn serve(
     let heartbeat = Heartbeat::default();
     let listener =
         http::bind(args.listen.unwrap_or_default()).await.map_err(|e| Stop::Failure(e.to_string()))?;
-    let Clients { requests, watches, namespace } =
+    let Clients { requests, watches, namespace, server } =
         clients::connect().await.map_err(|e| Stop::Failure(e.to_string()))?;
-    info!(version = env!("CARGO_PKG_VERSION"), namespaces = namespaces.join(","), "starting");
+    info!(version = env!("CARGO_PKG_VERSION"), server, namespaces = namespaces.join(","), "starting");
 
     let index = SharedIndex::new(Index::new(args.require_source_label));
     metrics.credentials_from(Arc::new(index.clone()));

@@ -4,6 +4,7 @@
 mod resources;
 mod secrets;
 mod signature;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,8 @@ struct Entry {
     /// Secrets deleted while a reconcile ran, with the version of the deletion: what that reconcile learned of
     /// them before is void.
     deleted_meanwhile: Vec<(Key, u64)>,
+    /// Uid of the resource that held this one's target and has been deleted.
+    departed: Option<Box<str>>,
 }
 
 /// A key of a Secret, and the region for which its value is a refresh token.
@@ -96,7 +99,7 @@ impl Index {
 
     /// A Secret is gone. Returns whom to wake.
     pub fn delete_secret(&mut self, watch: WatchId, key: &Key, resource_version: &str) -> Vec<Key> {
-        if !self.secrets.delete(watch, key) {
+        if !self.secrets.delete(watch, key, resource_version) {
             return Vec::new();
         }
         let who = self.by_secret.get(key).cloned().unwrap_or_default();
@@ -135,6 +138,7 @@ impl Index {
             source: self.secrets.known(&credential.source()),
             target: self.secrets.known(&target),
             rival: self.rival(&credential),
+            holder_leaves: self.holder_leaves(&credential),
             writes_back: self.write_backs.contains_key(&line(&credential)),
             former_targets: former
                 .filter(|(k, _)| **k != target && k.namespace == target.namespace)
@@ -232,6 +236,7 @@ impl Index {
             source: self.secrets.known(&credential.source()),
             target: self.secrets.known(&credential.target()),
             rival: self.rival(credential),
+            holder_leaves: false,
             writes_back: false,
             former_targets: Vec::new(),
             credential: credential.clone(),

@@ -31,6 +31,8 @@ pub struct Clients {
     pub watches: Client,
     /// The namespace of the pod, or of the kubeconfig's context.
     pub namespace: String,
+    /// The API server's address.
+    pub server: String,
 }
 
 /// Why there is no client.
@@ -48,6 +50,9 @@ pub enum ClientsError {
         /// What is missing in the pod.
         in_cluster: Box<InClusterError>,
     },
+    /// The file that `KUBECONFIG` names is of no use.
+    #[error("KUBECONFIG: {}; correct the file or the variable, or unset it", without_content(.0))]
+    Kubeconfig(Box<KubeconfigError>),
     /// The configuration was found, but no client can be made of it: its certificates, its credentials or
     /// its proxy.
     #[error("the cluster's configuration is not usable: {0}")]
@@ -69,6 +74,10 @@ fn without_content(error: &KubeconfigError) -> String {
 pub async fn connect() -> Result<Clients, ClientsError> {
     let config = match Config::from_kubeconfig(&KubeConfigOptions::default()).await {
         Ok(config) => config,
+        // Whoever names a file means that cluster and no other.
+        Err(error) if std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty()) => {
+            return Err(ClientsError::Kubeconfig(Box::new(error)));
+        }
         Err(kubeconfig) => Config::incluster().map_err(|in_cluster| ClientsError::NotFound {
             kubeconfig: Box::new(kubeconfig),
             in_cluster: Box::new(in_cluster),
@@ -84,6 +93,7 @@ pub fn from_config(config: &Config) -> Result<Clients, ClientsError> {
         requests: client(for_requests(config.clone()))?,
         watches: client(for_watches(config.clone()))?,
         namespace: config.default_namespace.trim().to_owned(),
+        server: config.cluster_url.to_string(),
     })
 }
 

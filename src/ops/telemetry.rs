@@ -82,14 +82,16 @@ where
             .with_writer(writer)
             .boxed(),
     };
-    // The client logs a body that does not decode as a whole, a Secret's too. A directive for one of its
-    // modules would win over `kube_client=off`, so this is a filter of its own.
-    let wanted = parse(filter)?.and(filter_fn(|metadata| !is_of_client(metadata.target())));
+    // The client logs a body that does not decode as a whole, a Secret's too, and its watcher each error as Rust
+    // debugs it. A directive for one of their modules would win over `kube_client=off`, so this is a filter of its
+    // own.
+    let wanted = parse(filter)?.and(filter_fn(|metadata| !is_of_kube(metadata.target())));
     Ok(tracing_subscriber::registry().with(lines.with_filter(wanted)))
 }
 
-fn is_of_client(target: &str) -> bool {
-    target.strip_prefix("kube_client").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+fn is_of_kube(target: &str) -> bool {
+    let module = target.split("::").next().unwrap_or_default();
+    matches!(module, "kube_client" | "kube_runtime")
 }
 
 /// Reads a filter; an empty one means `info`.

@@ -7,7 +7,7 @@ mod case;
 use jiff::Timestamp;
 
 pub use self::blocked::{Blocked, render_problem};
-use self::blocked::{known_region, passable, usable_source};
+use self::blocked::{inherits, known_region, passable, usable_source};
 pub use self::case::{Case, Held, held};
 use super::{
     observe::FoundToken,
@@ -130,6 +130,9 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
         return Decision::Blocked(blocked);
     }
     let creates = match claim(credential, &case.seen.target) {
+        Claim::Refused(Reason::TargetNotOwned, _) if case.holder_leaves => {
+            return Decision::Blocked(inherits(case));
+        }
         Claim::Refused(reason, message) => {
             return Decision::Blocked(Blocked { reason, message, stalled: reason != Reason::TargetNotFound });
         }

@@ -128,6 +128,8 @@ pub struct Input {
     pub target: Known,
     /// Another resource that holds, or has the better claim to, the same target.
     pub rival: Option<Arc<str>>,
+    /// The resource that controls the target is gone or going, and its Secret with it.
+    pub holder_leaves: bool,
     /// A refresh token that Squadcast replaces is to be written back: this resource, or another one that reads the
     /// same key of the same Secret for the same region, says `WriteBack`.
     pub writes_back: bool,

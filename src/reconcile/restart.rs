@@ -100,7 +100,7 @@ fn why(error: &kube::Error, described: &str) -> String {
         }
         Refusal::Trouble(trouble) => trouble.message,
         Refusal::Changed => format!(
-            "could not {doing}: it does not exist; create it, or take it from spec.rolloutRestartTargets"
+            "could not {doing}: it does not exist; create it, or remove it from spec.rolloutRestartTargets"
         ),
         Refusal::NamespaceGone => format!("could not {doing}: its namespace is being deleted"),
     }

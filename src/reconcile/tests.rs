@@ -191,6 +191,7 @@ impl Scene {
             region: self.regions.get(&credential.spec.region),
             regions: &regions,
             rival: self.rival,
+            holder_leaves: false,
             writes_back: credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack,
             seen: &Observation { source, target, by_label: self.by_label },
             memory: &self.memory,

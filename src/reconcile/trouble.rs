@@ -62,7 +62,18 @@ pub fn refusal(error: &kube::Error, doing: &str, secrets: &[&str]) -> Refusal {
         ));
     };
     let words = clean(&status.message, secrets);
+    let refused = || {
+        let code = status.code;
+        Refusal::Trouble(Trouble::new(
+            Reason::WriteFailed,
+            format!("could not {doing}: the API server refuses it with {code}: {words}"),
+        ))
+    };
+    let about = status.details.as_ref().map_or("", |details| details.kind.as_str());
     match status.code {
+        404 if about == "namespaces" => Refusal::NamespaceGone,
+        // Many Secrets created at once under one quota get in each other's way there, not here.
+        409 if about == "resourcequotas" => refused(),
         403 | 409 | 404 if status.message.contains("is being terminated") => Refusal::NamespaceGone,
         403 if is_rbac(&status.message) => Refusal::Trouble(Trouble::new(
             Reason::Forbidden,
@@ -72,10 +83,7 @@ pub fn refusal(error: &kube::Error, doing: &str, secrets: &[&str]) -> Refusal {
         )),
         404 | 409 => Refusal::Changed,
         422 if status.message.contains("metadata.uid") => Refusal::Changed,
-        code => Refusal::Trouble(Trouble::new(
-            Reason::WriteFailed,
-            format!("could not {doing}: the API server refuses it with {code}: {words}"),
-        )),
+        _ => refused(),
     }
 }
 

@@ -56,7 +56,7 @@ impl Index {
                 entry.seen = None;
             }
         } else {
-            let entry = Entry { credential, seen: None, deleted_meanwhile: Vec::new() };
+            let entry = Entry { credential, seen: None, deleted_meanwhile: Vec::new(), departed: None };
             self.credentials.insert(key.clone(), entry);
         }
         wake.push(key);
@@ -72,7 +72,28 @@ impl Index {
         };
         self.count_write_back(Some(&entry.credential), None);
         let wake = self.unlink(&entry.credential);
+        for other in &wake {
+            if let Some(other) = self.credentials.get_mut(other) {
+                other.departed = Some(entry.credential.uid.clone());
+            }
+        }
         self.changed(wake)
+    }
+
+    /// Whether the target belongs to a resource that is gone or going, so that it goes too.
+    pub(super) fn holder_leaves(&self, credential: &Credential) -> bool {
+        let target = credential.target();
+        let Some(holder) = self.secrets.facts(&target).and_then(|facts| facts.controller.as_ref()) else {
+            return false;
+        };
+        let departed = self.credentials.get(&credential.key).and_then(|entry| entry.departed.as_ref());
+        departed == Some(&holder.uid)
+            || holder.credential.as_deref().is_some_and(|name| {
+                let key = Key::new(&target.namespace, name);
+                self.credentials
+                    .get(&key)
+                    .is_some_and(|e| e.credential.uid == holder.uid && e.credential.deleting)
+            })
     }
 
     fn count_write_back(&mut self, before: Option<&Credential>, now: Option<&Credential>) {

@@ -1,14 +1,13 @@
-//! What is known of Secrets: facts of those that a resource names or controls, and of every other only that it
-//! exists. Where the watches show only labelled Secrets, these are few, and their facts are all kept. Knows no
+//! What is known of Secrets: facts of those that a resource names or controls, and of every other at most that its
+//! name is taken. Where the watches show only labelled Secrets, these are few, and their facts are all kept. Knows no
 //! resources. Pure.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    hash::{BuildHasher, RandomState},
     sync::Arc,
 };
 
-use super::{WatchId, version};
+use super::{WatchId, strangers::Strangers, version};
 use crate::{
     reconcile::{Key, Known},
     secret::{SecretFacts, SecretMeta},
@@ -21,11 +20,10 @@ pub(super) struct Secrets {
     facts: HashMap<Key, Arc<SecretFacts>>,
     /// Uid of a resource → Secrets that it controls.
     by_controller: HashMap<Box<str>, BTreeSet<Key>>,
-    /// Hashes of the names of all Secrets, for each watch: 8 bytes each, whatever the Secret holds. Two names
-    /// of one hash cost a GET, nothing else.
-    present: HashMap<WatchId, HashSet<u64>>,
-    relisted: HashMap<WatchId, HashSet<u64>>,
-    hasher: RandomState,
+    /// Those of `facts` that each watch has shown.
+    present: HashMap<WatchId, HashSet<Key>>,
+    relisted: HashMap<WatchId, HashSet<Key>>,
+    strangers: Strangers,
     /// The watches show only labelled Secrets, two of them in each namespace: one for each label.
     by_label: bool,
 }
@@ -38,20 +36,25 @@ impl Secrets {
     /// A watch shows a Secret, which a resource names or not. Says whether that is news worth keeping.
     pub(super) fn apply(&mut self, watch: WatchId, secret: SecretMeta, named: bool) -> bool {
         let key = Key::new(secret.namespace(), secret.name());
-        let hash = self.hash(&key);
-        if let Some(seen) = self.relisted.get_mut(&watch) {
-            seen.insert(hash);
+        if !(named || self.keeps(&secret.facts) || self.facts.contains_key(&key)) {
+            self.strangers.note(&key);
+            return false;
         }
-        self.present.entry(watch).or_default().insert(hash);
-        let kept = named || self.keeps(&secret.facts) || self.facts.contains_key(&key);
-        kept && self.store(&key, Arc::new(secret.facts))
+        if let Some(seen) = self.relisted.get_mut(&watch) {
+            seen.insert(key.clone());
+        }
+        self.present.entry(watch).or_default().insert(key.clone());
+        self.store(&key, Arc::new(secret.facts))
     }
 
-    /// A watch shows a Secret no more. Says whether none does.
-    pub(super) fn delete(&mut self, watch: WatchId, key: &Key) -> bool {
-        let hash = self.hash(key);
+    /// A watch shows a Secret no more, since this version. Says whether none does.
+    pub(super) fn delete(&mut self, watch: WatchId, key: &Key, resource_version: &str) -> bool {
+        if self.facts.get(key).is_some_and(|f| version(&f.resource_version) > version(resource_version)) {
+            // A former Secret of this name; what has been written since is another.
+            return false;
+        }
         for names in [self.relisted.get_mut(&watch), self.present.get_mut(&watch)].into_iter().flatten() {
-            names.remove(&hash);
+            names.remove(key);
         }
         if self.by_label && self.is_present(key) {
             // It has lost one of its two labels, which the other watch tells too.
@@ -85,6 +88,8 @@ impl Secrets {
             .collect();
         for key in &gone {
             self.forget(key);
+            // It may have been written after the list was made: a read tells.
+            self.strangers.note(key);
         }
         gone
     }
@@ -110,6 +115,7 @@ impl Secrets {
     pub(super) fn unnamed(&mut self, key: &Key) {
         if self.facts.get(key).is_some_and(|f| !self.keeps(f)) {
             self.facts.remove(key);
+            self.strangers.note(key);
         }
     }
 
@@ -118,7 +124,7 @@ impl Secrets {
         match self.facts.get(key) {
             Some(facts) => self.as_read(facts.clone()),
             None if self.by_label => Known::Unwatched(None),
-            None if self.is_present(key) => Known::Present,
+            None if self.strangers.may_hold(key) => Known::Present,
             None => Known::Absent,
         }
     }
@@ -131,7 +137,7 @@ impl Secrets {
     /// What a read that found none makes known.
     pub(super) fn as_missing(&mut self, key: &Key) -> Known {
         if !self.by_label {
-            return Known::Absent;
+            return if self.strangers.may_hold(key) { Known::Present } else { Known::Absent };
         }
         if self.facts.get(key).is_some_and(|facts| !self.is_watched(facts)) {
             self.forget(key);
@@ -173,13 +179,8 @@ impl Secrets {
         }
     }
 
-    fn hash(&self, key: &Key) -> u64 {
-        self.hasher.hash_one(key)
-    }
-
     fn is_present(&self, key: &Key) -> bool {
-        let hash = self.hash(key);
-        self.present.values().any(|names| names.contains(&hash))
+        self.present.values().any(|names| names.contains(key))
     }
 }
 

@@ -94,15 +94,13 @@ fn a_change_wakes_those_who_name_the_secret_and_no_others() {
 }
 
 #[test]
-fn of_foreign_secrets_only_the_existence_is_known() {
+fn of_foreign_secrets_it_is_known_at_most_that_their_names_are_taken() {
     let mut index = Index::new(false);
     index.apply_secret(0, plain("foreign", 1));
     index.apply_credential(0, credential("a", "sa", "foreign", 2));
     let input = index.input(&key("a")).unwrap();
     assert_eq!(input.target, Known::Present);
     assert_eq!(input.source, Known::Absent);
-    index.delete_secret(0, &key("foreign"), "3");
-    assert_eq!(index.input(&key("a")).unwrap().target, Known::Absent);
 }
 
 #[test]
@@ -111,7 +109,7 @@ fn a_list_that_does_not_show_it_deletes_it() {
     index.relist_secrets(0);
     index.apply_secret(0, plain("sa", 1));
     assert_eq!(index.secrets_listed(0, None), [key("a")], "its target is gone");
-    assert_eq!(index.input(&key("a")).unwrap().target, Known::Absent);
+    assert_eq!(index.input(&key("a")).unwrap().target, Known::Present, "which a read confirms");
     index.apply_credential(0, credential("b", "sb", "tb", 2));
     index.relist_credentials(0);
     index.apply_credential(0, credential("b", "sb", "tb", 2));
@@ -239,4 +237,53 @@ fn an_exchange_is_still_wanted_until_the_resource_changes() {
     assert!(!index.still_wanted(&input));
     index.delete_credential(&key("a"));
     assert!(!index.still_wanted(&input));
+}
+
+#[test]
+fn the_end_of_a_former_secret_says_nothing_of_the_one_written_since() {
+    let mut index = settled();
+    index.apply_secret(0, owned("ta", 7, "a"));
+    index.delete_secret(0, &key("ta"), "6");
+    assert!(matches!(index.input(&key("a")).unwrap().target, Known::Facts(_)));
+    index.delete_secret(0, &key("ta"), "8");
+    assert_eq!(index.input(&key("a")).unwrap().target, Known::Absent);
+}
+
+#[test]
+fn what_a_list_does_not_show_is_read_before_it_counts_as_gone() {
+    let mut index = settled();
+    index.apply_secret(0, owned("ta", 7, "a"));
+    index.relist_secrets(0);
+    index.apply_secret(0, plain("sa", 1));
+    assert_eq!(index.secrets_listed(0, None), [key("a")]);
+    assert_eq!(index.input(&key("a")).unwrap().target, Known::Present);
+}
+
+#[test]
+fn a_missing_secret_whose_name_was_taken_once_does_not_keep_anybody_busy() {
+    let mut index = Index::new(false);
+    index.apply_secret(0, plain("ta", 1));
+    index.delete_secret(0, &key("ta"), "2");
+    index.apply_secret(0, plain("sa", 1));
+    index.apply_credential(0, credential("a", "sa", "ta", 2));
+    let input = index.input(&key("a")).unwrap();
+    assert_eq!(input.target, Known::Present, "a read tells");
+    let learned = Learned {
+        secrets: vec![(key("sa"), Some(facts(plain("sa", 1)))), (key("ta"), None)],
+        ..Learned::default()
+    };
+    assert!(!index.finish(&key("a"), &input, learned));
+}
+
+#[test]
+fn whoever_waits_for_a_target_knows_when_its_holder_goes() {
+    let mut index = settled();
+    index.apply_secret(0, owned("ta", 7, "a"));
+    index.apply_credential(0, credential("b", "sb", "ta", 3));
+    assert!(!index.input(&key("b")).unwrap().holder_leaves);
+    index.delete_credential(&key("a"));
+    let input = index.input(&key("b")).unwrap();
+    assert!(input.holder_leaves && input.rival.is_none());
+    index.apply_secret(0, owned("ta", 8, "c"));
+    assert!(!index.input(&key("b")).unwrap().holder_leaves);
 }

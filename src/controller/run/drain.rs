@@ -64,6 +64,6 @@ pub(super) fn lost(key: &Key) {
     tracing::error!(
         namespace = &*key.namespace,
         name = &*key.name,
-        "Squadcast had replaced the refresh token, and the new one could not be written back into its Secret before the operator had to stop: if exchanges are rejected from now on, create a new refresh token in Squadcast's web application and store it"
+        "Squadcast had replaced the refresh token, and the new one could not be written back into its Secret before the operator had to let go of it: if exchanges are rejected from now on, create a new refresh token in Squadcast's web application and store it"
     );
 }

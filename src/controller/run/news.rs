@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::Controller;
+use super::{Controller, drain::lost};
 use crate::{
     controller::{
         index::WatchId,
@@ -81,8 +81,7 @@ impl Controller {
                 let wake = index.delete_credential(&key);
                 self.metrics.undecodable(index.undecodable_count());
                 drop(index);
-                self.timers.set(&key, None);
-                self.memories.remove(&key);
+                self.forget(&key);
                 wake
             }
         }
@@ -95,8 +94,14 @@ impl Controller {
         self.metrics.undecodable(index.undecodable_count());
         drop(index);
         for key in gone {
-            self.memories.remove(&key);
-            self.timers.set(&key, None);
+            self.forget(&key);
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        self.timers.set(key, None);
+        if self.memories.remove(key).is_some_and(|(_, memory)| memory.unsaved()) {
+            lost(key);
         }
     }
 

@@ -97,6 +97,17 @@ fn unclaimed(case: &Case<'_>) -> Result<(), Blocked> {
     }
 }
 
+/// Whoever held the target before is gone or going.
+pub(super) fn inherits(case: &Case<'_>) -> Blocked {
+    waiting(
+        Reason::TargetClaimed,
+        format!(
+            "Secret \"{}\" still belongs to a SquadcastCredential that has been deleted: garbage collection removes it, then the operator creates it anew; if it stays, look at the finalizers of both",
+            case.credential.spec.target.name
+        ),
+    )
+}
+
 fn writable_source(case: &Case<'_>, found: &FoundToken) -> Result<(), Blocked> {
     if case.writes_back && found.immutable {
         return Err(stalled(

@@ -23,6 +23,8 @@ pub struct Case<'a> {
     pub regions: &'a [&'a str],
     /// Another resource with the better claim to the target.
     pub rival: Option<&'a str>,
+    /// The resource that controls the target is gone or going, and its Secret with it.
+    pub holder_leaves: bool,
     /// A refresh token that Squadcast replaces is to be written back.
     pub writes_back: bool,
     /// What was seen.

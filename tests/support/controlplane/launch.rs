@@ -17,7 +17,7 @@ const CONTROLLERS: [&str; 6] = [
 ];
 
 /// The root of the repository.
-fn repository() -> PathBuf {
+pub fn repository() -> PathBuf {
     // Cargo names it at run time too, which holds when the repository was moved after a build.
     std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
