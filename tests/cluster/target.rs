@@ -640,6 +640,10 @@ async fn two_resources_on_one_target_are_told_apart_and_the_second_follows_the_f
     stage.settled("three").await;
     let secret = stage.secret(&target("one")).await.unwrap();
     assert_eq!(labels(&secret)[LABEL], "three");
+    for name in ["two", "three"] {
+        let told = stage.event_reasons(name).await;
+        assert!(!told.contains(&"TargetNotOwned".to_owned()), "{name} has nobody to blame: {told:?}");
+    }
 }
 
 #[tokio::test]

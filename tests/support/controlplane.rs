@@ -24,7 +24,7 @@ use super::world::install_crd;
 mod faults;
 mod kubectl;
 mod launch;
-pub use launch::{binaries, definition_file};
+pub use launch::{binaries, definition_file, repository};
 
 /// The controllers that make Pods of workloads.
 pub const WORKLOAD_CONTROLLERS: [&str; 4] =

@@ -80,7 +80,7 @@ impl Index {
         self.changed(wake)
     }
 
-    /// Whether the target belongs to a resource that is gone or going, so that it goes too.
+    /// Whether the target belongs to a resource that is gone or going, or writes elsewhere by now, so that it goes.
     pub(super) fn holder_leaves(&self, credential: &Credential) -> bool {
         let target = credential.target();
         let Some(holder) = self.secrets.facts(&target).and_then(|facts| facts.controller.as_ref()) else {
@@ -92,7 +92,8 @@ impl Index {
                 let key = Key::new(&target.namespace, name);
                 self.credentials
                     .get(&key)
-                    .is_some_and(|e| e.credential.uid == holder.uid && e.credential.deleting)
+                    .map(|e| &e.credential)
+                    .is_some_and(|c| c.uid == holder.uid && (c.deleting || c.target() != target))
             })
     }
 

@@ -97,12 +97,12 @@ fn unclaimed(case: &Case<'_>) -> Result<(), Blocked> {
     }
 }
 
-/// Whoever held the target before is gone or going.
+/// Whoever held the target before is gone or going, or writes elsewhere.
 pub(super) fn inherits(case: &Case<'_>) -> Blocked {
     waiting(
         Reason::TargetClaimed,
         format!(
-            "Secret \"{}\" still belongs to a SquadcastCredential that has been deleted: garbage collection removes it, then the operator creates it anew; if it stays, look at the finalizers of both",
+            "Secret \"{}\" still belongs to a SquadcastCredential that was deleted or writes elsewhere now: it is about to be removed, then the operator creates it anew; if it stays, look at its finalizers and at that resource",
             case.credential.spec.target.name
         ),
     )
