@@ -44,7 +44,7 @@ fmt: ## Check the format (cargo fmt makes it right)
 	@cargo fmt --check
 
 lint: ## Check with clippy; a warning is an error
-	@cargo clippy --quiet --all-targets -- -D warnings
+	@cargo clippy --locked --quiet --all-targets -- -D warnings
 
 doc: ## Build the code's documentation; a warning is an error
 	@RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps

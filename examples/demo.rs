@@ -2,7 +2,8 @@
 //!
 //! Control plane and stand-in for Squadcast's auth service are those of the tests. Every command is run as it is
 //! printed. The program ends with a code other than 0 when a step does not happen within its bound; with `KEEP=1`
-//! it leaves everything running until Ctrl-C. However it ends, it leaves nothing behind.
+//! it leaves everything running until Ctrl-C. However it ends, it leaves nothing behind
+//! but the logs of a control plane that did not start.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a demo talks to a person in a terminal")]
 
 #[path = "demo/shell.rs"]

@@ -39,7 +39,9 @@ impl Stage {
     /// Starts all but the operator.
     pub async fn set(program: &Path) -> Result<Self> {
         let program = program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?;
-        let plane = tokio::task::spawn_blocking(ControlPlane::start).await?;
+        let plane = tokio::task::spawn_blocking(ControlPlane::start).await;
+        // Why it does not start has been said by then.
+        let plane = plane.map_err(|_| "there is no control plane to play on")?;
         let squadcast = Squadcast::start();
         let folder = plane.folder().join("demo");
         std::fs::create_dir(&folder)?;
@@ -136,7 +138,7 @@ impl Stage {
     pub fn invite(&self) {
         println!("\nEverything goes on running until Ctrl-C. In another terminal:\n");
         println!("    export KUBECONFIG={}", self.shell.kubeconfig().display());
-        println!("    export PATH=$PATH:{}    # kubectl, if you have none", binaries().display());
+        println!("    export PATH=\"$PATH:{}\"    # kubectl, if you have none", binaries().display());
         println!("    kubectl get sqc --watch");
         if let Some(operator) = &self.operator {
             println!("    tail -f {}\n", operator.log_path().display());
@@ -144,7 +146,8 @@ impl Stage {
             println!("    kill {}", operator.pid());
             let (region, ca) = (self.squadcast.url(), self.folder.join("ca.pem"));
             println!(
-                "    cargo run -- run --log-format text --region us={region} --ca-file {}",
+                "    cargo build --bin squadcast-operator --example demo\n    \"{}\" run --log-format text --region us={region} --ca-file \"{}\"",
+                self.program.display(),
                 ca.display()
             );
         }

@@ -157,7 +157,9 @@ fn success(grant: &Grant, region: &Region, token: &RefreshToken) -> Vec<String> 
         lines.push(line("renews", &renewal.at.to_string()));
     }
     if grant.skew != 0 {
-        lines.push(line("clock", &format!("Squadcast's is {} s ahead of this machine's", grant.skew)));
+        let side = if grant.skew > 0 { "ahead of" } else { "behind" };
+        let seconds = grant.skew.unsigned_abs();
+        lines.push(line("clock", &format!("Squadcast's is {seconds} s {side} this machine's")));
     }
     if grant.rotated.is_some() {
         lines.push(line(
@@ -169,7 +171,11 @@ fn success(grant: &Grant, region: &Region, token: &RefreshToken) -> Vec<String> 
 }
 
 fn refusal(failure: &Failure) -> Vec<String> {
-    vec![line("reason", failure.reason.as_str()), line("message", &failure.message)]
+    let mut lines = vec![line("reason", failure.reason.as_str()), line("message", &failure.message)];
+    if let Some(wait) = failure.retry_after {
+        lines.push(line("wait", &format!("Squadcast asks for {} s", wait.as_secs())));
+    }
+    lines
 }
 
 fn findings(grants: &[Grant]) -> Vec<String> {

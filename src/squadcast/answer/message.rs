@@ -44,11 +44,11 @@ impl Words<'_> {
     }
 
     pub(super) fn rate_limited(&self) -> String {
-        format!("{}. Squadcast asks to slow down; it is asked again later.", self.answered())
+        format!("{}. Squadcast asks to slow down: there is nothing to do but to wait.", self.answered())
     }
 
     pub(super) fn unavailable(&self) -> String {
-        format!("{}. Squadcast has a fault of its own; it is asked again later.", self.answered())
+        format!("{}. Squadcast has a fault of its own: there is nothing to do but to wait.", self.answered())
     }
 
     pub(super) fn flawed(&self, flaw: &Flaw) -> String {
