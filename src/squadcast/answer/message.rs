@@ -44,11 +44,19 @@ impl Words<'_> {
     }
 
     pub(super) fn rate_limited(&self) -> String {
-        format!("{}. Squadcast asks to slow down; it is asked again later.", self.answered())
+        format!(
+            "{}. Squadcast asks to slow down in region \"{}\": wait, it is asked again by itself.",
+            self.answered(),
+            self.region.name
+        )
     }
 
     pub(super) fn unavailable(&self) -> String {
-        format!("{}. Squadcast has a fault of its own; it is asked again later.", self.answered())
+        format!(
+            "{}. Squadcast has a fault of its own in region \"{}\": wait, it is asked again by itself.",
+            self.answered(),
+            self.region.name
+        )
     }
 
     pub(super) fn flawed(&self, flaw: &Flaw) -> String {
