@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use self::target::may_write;
+use self::target::{may_write, refused};
 pub(super) use self::target::{remove_former_targets, rewrite};
 use super::{
     Case, Context, Input, Memory, Pending,
@@ -15,7 +15,7 @@ use super::{
     memory::{Duty, local},
     observe::{FoundToken, Source, Target},
     rotation::{self, WrittenBack},
-    trouble::{Refusal, Trouble, refusal, spellings},
+    trouble::{Refusal, Trouble, spellings},
 };
 use crate::{
     api::Reason,
@@ -252,9 +252,8 @@ async fn store(
             }))
         }
         Err(error) => {
-            let secrets = spellings(Some(&grant.access_token), Some(&found.token));
-            let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
-            refused_write(refusal(&error, &format!("write Secret \"{}\"", spec.target.name), &secrets))
+            let tokens = spellings(Some(&grant.access_token), Some(&found.token));
+            refused(ctx, case, &error, &format!("write Secret \"{}\"", spec.target.name), tokens).await
         }
     }
 }

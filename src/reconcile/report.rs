@@ -1,5 +1,6 @@
 //! The last room: from what was decided and done to the next status, the events, and when to look again. Pure.
 
+mod advice;
 mod aftermath;
 mod conditions;
 mod failure;
@@ -200,7 +201,7 @@ impl Draft<'_> {
             }
             (_, Decision::Suspended) => Verdict::Not {
                 reason: Reason::Suspended,
-                message: "spec.suspend is true: the operator makes no exchange and writes no Secret until it is false"
+                message: "spec.suspend is true: the operator makes no exchange and writes no Secret; set it to false to go on"
                     .to_owned(),
                 stalled: None,
             },

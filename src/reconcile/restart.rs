@@ -92,7 +92,7 @@ async fn patch(
     ctx.client.request::<Value>(request).await.map(drop)
 }
 
-fn why(error: &kube::Error, described: &str) -> String {
+pub(super) fn why(error: &kube::Error, described: &str) -> String {
     let doing = format!("restart {described}");
     match refusal(error, &doing, &[]) {
         Refusal::Trouble(trouble) if trouble.reason == Reason::Forbidden => {

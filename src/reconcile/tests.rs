@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod instants;
+mod messages;
 
 const LIFE: i64 = 172_800;
 const ISSUED: i64 = 1_700_000_000;

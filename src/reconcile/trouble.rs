@@ -56,7 +56,7 @@ pub fn refusal(error: &kube::Error, doing: &str, secrets: &[&str]) -> Refusal {
         return Refusal::Trouble(Trouble::new(
             Reason::WriteFailed,
             format!(
-                "could not {doing}: the API server did not answer as it should ({})",
+                "could not {doing}: the API server did not answer as it should ({}); check that it is well, it is tried again by itself",
                 clean(&describe(error), secrets)
             ),
         ));
@@ -66,7 +66,7 @@ pub fn refusal(error: &kube::Error, doing: &str, secrets: &[&str]) -> Refusal {
         let code = status.code;
         Refusal::Trouble(Trouble::new(
             Reason::WriteFailed,
-            format!("could not {doing}: the API server refuses it with {code}: {words}"),
+            format!("could not {doing}: the API server refuses it with {code}; see to what it says: {words}"),
         ))
     };
     let about = status.details.as_ref().map_or("", |details| details.kind.as_str());

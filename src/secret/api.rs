@@ -77,6 +77,11 @@ impl FullSecret {
         self.data.get(key).map(|b| b.0.as_slice())
     }
 
+    /// All values that are text.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.data.values().filter_map(|bytes| str::from_utf8(&bytes.0).ok())
+    }
+
     /// The keys that it holds.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.data.keys().map(String::as_str)

@@ -264,8 +264,8 @@ impl Lead {
         Failure {
             reason: Reason::RateLimited,
             message: format!(
-                "Squadcast asked for a pause with several refresh tokens of region \"{}\" (HTTP 429); it is asked \
-                 again later.",
+                "Squadcast asked for a pause with several refresh tokens of region \"{}\" (HTTP 429): \
+                 wait, it is asked again by itself.",
                 region.name
             ),
             retry_after: Some(left),

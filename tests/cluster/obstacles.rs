@@ -1,6 +1,7 @@
 //! What the API server refuses: quotas, admission, rights, a namespace that goes. A token that was minted is kept
 //! and written later; where the right is lacking, nothing more is minted.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
@@ -9,6 +10,7 @@ use crate::{
     steps::{Stage, conditions, failures, message, source, target, wait_of},
     support::{
         DEADLINE, Gate, Reply, eventually,
+        eventually::unless,
         world::{REGION, World},
     },
 };
@@ -108,6 +110,60 @@ async fn a_token_whose_write_was_refused_is_written_later_and_not_minted_again()
         assert_eq!(stage.written(name).await, (minted.access_token, true), "{name}");
     }
     assert!(!stage.operator.log().contains("at-canary-"));
+}
+
+#[tokio::test]
+async fn a_webhook_that_repeats_what_it_sees_tells_no_token() {
+    let stage = Stage::new("echo").await;
+    stage.resource("one", Reply::token()).await;
+    stage.settled("one").await;
+    let name = &stage.namespace;
+    stage.kubectl_apply(&format!(
+        r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{ name: {name} }}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    namespaceSelector: {{ matchLabels: {{ kubernetes.io/metadata.name: {name} }} }}
+    resourceRules:
+      - {{ apiGroups: [""], apiVersions: [v1], operations: [UPDATE], resources: [secrets] }}
+  validations:
+    - expression: "!('echo' in object.metadata.labels)"
+      messageExpression: "'was ' + string(oldObject.data.access_token) + ' is ' + string(object.data.access_token)"
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{ name: {name} }}
+spec: {{ policyName: {name}, validationActions: [Deny] }}
+"#
+    ));
+    let held = stage.written("one").await.0;
+    let held = [BASE64.encode(&held), held];
+    let labels = json!({ "metadata": { "labels": { "echo": "x" } } });
+    eventually("the API server to repeat the token", DEADLINE, async || {
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        let error = stage.secrets().patch(&target("one"), &params, &Patch::Merge(&labels)).await.err();
+        let said = error.map(|error| error.to_string()).unwrap_or_default();
+        unless(held.iter().any(|form| said.contains(form)), said)
+    })
+    .await;
+    // Labels alone, then a new token beside the one that is held.
+    stage.patch("one", json!({ "spec": { "target": { "labels": { "echo": "x" } } } })).await;
+    let refused = "Ready=True TokenValid, Synced=False WriteFailed";
+    let first = stage.wait_conditions("one", refused).await;
+    let second = stage.attempt("one").await;
+    assert_eq!(stage.exchanges("one"), 2);
+    for resource in [first, second] {
+        let said = message(&resource, "Synced");
+        assert!(said.contains("was [redacted]") && said.contains(" is [redacted]"), "{said}");
+    }
+    let minted: Vec<_> = stage.squadcast.minted("rt-one").into_iter().map(|m| m.access_token).collect();
+    let events = format!("{:?}", stage.events("one").await);
+    for token in minted.into_iter().flat_map(|token| [BASE64.encode(&token), token]) {
+        assert!(!stage.operator.log().contains(&token) && !events.contains(&token));
+    }
 }
 
 #[tokio::test]

@@ -7,11 +7,17 @@ use super::{Acted, refused_write};
 use crate::{
     api::Reason,
     reconcile::{
-        Case, Context, Target, Trouble,
-        trouble::{Refusal, refusal},
+        Case, Context, Source, Target, Trouble,
+        trouble::{Refusal, refusal, spellings},
     },
-    secret::{self, SecretFacts, api},
+    secret::{
+        self, SecretFacts,
+        api::{self, FullSecret},
+    },
 };
+
+/// A value that is shorter is no token, but a word that a message may hold.
+const SHORTEST_TOKEN: usize = 16;
 
 /// Writes labels, annotations and owners.
 pub async fn rewrite(ctx: &Context, case: &Case<'_>) -> Acted {
@@ -25,7 +31,9 @@ pub async fn rewrite(ctx: &Context, case: &Case<'_>) -> Acted {
     let body = secret::patch_metadata(case.desired(), facts);
     match api::patch(&ctx.client, &key.namespace, &key.name, &body, false).await {
         Ok(target) => Acted::Rewritten(Box::new(target)),
-        Err(error) => refused_write(refusal(&error, &format!("update Secret \"{}\"", key.name), &[])),
+        Err(error) => {
+            refused(ctx, case, &error, &format!("update Secret \"{}\"", key.name), known(case)).await
+        }
     }
 }
 
@@ -46,17 +54,61 @@ pub(super) async fn may_write(ctx: &Context, case: &Case<'_>) -> Result<(), Acte
             api::patch(&ctx.client, &key.namespace, &key.name, &body, true).await
         }
     };
-    let refused = |error: kube::Error, name: &str| {
-        refused_write(refusal(&error, &format!("write Secret \"{name}\""), &[]))
-    };
-    answer.map_err(|error| refused(error, &key.name))?;
+    let doing = |name: &str| format!("write Secret \"{name}\"");
+    if let Err(error) = answer {
+        return Err(refused(ctx, case, &error, &doing(&key.name), known(case)).await);
+    }
     if case.writes_back {
         let source = case.credential.source();
         let nothing = serde_json::json!({});
         let answer = api::patch(&ctx.client, &source.namespace, &source.name, &nothing, true).await;
-        answer.map_err(|error| refused(error, &source.name))?;
+        if let Err(error) = answer {
+            return Err(refused(ctx, case, &error, &doing(&source.name), known(case)).await);
+        }
     }
     Ok(())
+}
+
+/// Judges a refused write. The API server's words may be those of a webhook, which has seen what was to be written
+/// and what the target holds: they are told without these tokens, and without what the target holds.
+pub(super) async fn refused(
+    ctx: &Context,
+    case: &Case<'_>,
+    error: &kube::Error,
+    doing: &str,
+    mut tokens: Vec<String>,
+) -> Acted {
+    let judge = |tokens: &[String]| {
+        let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
+        refusal(error, doing, &tokens)
+    };
+    let judged = judge(&tokens);
+    let by_somebody = matches!(&judged, Refusal::Trouble(t) if t.reason == Reason::WriteFailed)
+        && matches!(error, kube::Error::Api(_));
+    if !by_somebody {
+        return refused_write(judged);
+    }
+    let key = case.credential.target();
+    match api::get(&ctx.client, &key.namespace, &key.name).await {
+        Ok(secret) => {
+            let texts = secret.iter().flat_map(FullSecret::texts).filter(|text| text.len() >= SHORTEST_TOKEN);
+            tokens.extend(texts.map(str::to_owned));
+            refused_write(judge(&tokens))
+        }
+        Err(_) => Acted::Failed(Trouble::new(
+            Reason::WriteFailed,
+            format!("could not {doing}: the API server refuses it, and does not answer further questions"),
+        )),
+    }
+}
+
+/// The tokens at hand where none is to be written.
+fn known(case: &Case<'_>) -> Vec<String> {
+    let found = match &case.seen.source {
+        Source::Found(found) => Some(&found.token),
+        _ => None,
+    };
+    spellings(case.memory.pending.as_ref().map(|pending| &pending.grant.access_token), found)
 }
 
 /// Deletes former targets once the new one is there; one that fails holds up no other. Says what went wrong.

@@ -55,7 +55,7 @@ pub(super) fn usable_source<'a>(case: &'a Case<'_>) -> Result<&'a FoundToken, Bl
         Source::NotAllowed(_) => Err(waiting(
             Reason::RefreshTokenNotAllowed,
             format!(
-                "Secret \"{name}\" does not exist or may not be read as a refresh token: this operator reads only Secrets with the label credentials.squadcast.com/refresh-token: \"true\""
+                "Secret \"{name}\" does not exist or may not be read as a refresh token: give it the label credentials.squadcast.com/refresh-token: \"true\", without which this operator reads none"
             ),
         )),
         Source::KeyMissing(keys, _) => Err(waiting(
@@ -130,7 +130,7 @@ fn template(case: &Case<'_>, region: &Region) -> Result<(), Blocked> {
 pub fn render_problem(error: &render::RenderError, target: &str) -> Blocked {
     match error {
         render::RenderError::Invalid { .. } => {
-            stalled(Reason::TemplateInvalid, format!("spec.target.template: {error}"))
+            stalled(Reason::TemplateInvalid, format!("spec.target.template: {error}; correct the template"))
         }
         render::RenderError::TooLarge { .. } => stalled(
             Reason::TargetTooLarge,

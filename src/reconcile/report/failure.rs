@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Case, Trouble, Verdict};
+use super::{Case, Trouble, Verdict, advice};
 use crate::{
     api::{ConditionType, Reason, SquadcastCredentialStatus},
     schedule::{self, plus, whole_seconds},
@@ -52,7 +52,7 @@ impl Failed<'_> {
         status.next_attempt_at = Some(whole_seconds(plus(self.now, wait)));
         status.last_attempt_fingerprint = tried;
 
-        let message = self.trouble.message.clone();
+        let message = advice::told(self.case, self.trouble);
         let stalled = if reason.is_rejection() {
             (!self.usable || confirmed).then(|| (reason, message.clone()))
         } else {

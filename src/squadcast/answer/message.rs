@@ -44,11 +44,19 @@ impl Words<'_> {
     }
 
     pub(super) fn rate_limited(&self) -> String {
-        format!("{}. Squadcast asks to slow down: there is nothing to do but to wait.", self.answered())
+        format!(
+            "{}. Squadcast asks to slow down in region \"{}\": wait, there is nothing else to do.",
+            self.answered(),
+            self.region.name
+        )
     }
 
     pub(super) fn unavailable(&self) -> String {
-        format!("{}. Squadcast has a fault of its own: there is nothing to do but to wait.", self.answered())
+        format!(
+            "{}. Squadcast has a fault of its own in region \"{}\": wait, there is nothing else to do.",
+            self.answered(),
+            self.region.name
+        )
     }
 
     pub(super) fn flawed(&self, flaw: &Flaw) -> String {
