@@ -167,10 +167,6 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
                 look.source = Known::Present;
                 look.target = Known::Present;
                 history = case.history.clone();
-                if decision == Decision::Exchange(Why::Requested) {
-                    history.last_handled_renew_request =
-                        credential.renew_request.as_deref().map(str::to_owned);
-                }
                 continue;
             }
             Acted::Changed => {
@@ -186,7 +182,7 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
         }
         note_writes(&mut learned, credential, &acted);
         if matches!(acted, Acted::Failed(_)) || matches!(decision, Decision::BackOff { .. }) {
-            aftermath::keep_up(ctx, &case, now, &mut learned).await;
+            aftermath::keep_up(ctx, &case, now, &mut memory, &mut learned).await;
         }
         let aftermath =
             aftermath::afterwards(ctx, input, &case, &decision, &acted, &mut memory, &learned).await;

@@ -114,9 +114,11 @@ pub fn after_rate_limit(asked: i64, left: Option<i64>) -> i64 {
 /// When the next repair of edited or deleted data may come; `None`: at once. `repairs` are the instants of
 /// earlier ones, oldest first.
 pub fn next_repair(repairs: &[Timestamp], now: Timestamp) -> Option<Timestamp> {
-    let recent = repairs.iter().filter(|at| seconds_between(**at, now) < HOUR).count();
-    let over = u32::try_from(recent.checked_sub(FREE_REPAIRS)?).unwrap_or(u32::MAX);
-    let at = plus(*repairs.last()?, doubled(BACK_OFF_FIRST, over).min(CONTESTED_CAP));
+    // Those that are yet to come were noted before the clock was set back.
+    let recent: Vec<_> =
+        repairs.iter().filter(|at| (0..HOUR).contains(&seconds_between(**at, now))).collect();
+    let over = u32::try_from(recent.len().checked_sub(FREE_REPAIRS)?).unwrap_or(u32::MAX);
+    let at = plus(**recent.last()?, doubled(BACK_OFF_FIRST, over).min(CONTESTED_CAP));
     (at > now).then_some(at)
 }
 

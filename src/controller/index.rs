@@ -133,15 +133,16 @@ impl Index {
         entry.deleted_meanwhile.clear();
         let credential = entry.credential.clone();
         let target = credential.target();
+        let source = credential.source();
         let former = self.secrets.controlled_by(&credential.uid);
         Some(Input {
-            source: self.secrets.known(&credential.source()),
+            source: self.secrets.known(&source),
             target: self.secrets.known(&target),
             rival: self.rival(&credential),
             holder_leaves: self.holder_leaves(&credential),
             writes_back: self.write_backs.contains_key(&line(&credential)),
             former_targets: former
-                .filter(|(k, _)| **k != target && k.namespace == target.namespace)
+                .filter(|(k, facts)| **k != target && **k != source && facts.written_by_us())
                 .map(|(k, facts)| (k.name.clone(), facts.clone()))
                 .collect(),
             credential,

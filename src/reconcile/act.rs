@@ -90,7 +90,7 @@ pub async fn act(
         },
         Decision::Rewrite { .. } => {
             if !case.spec_changed() {
-                memory.repaired(now);
+                memory.rewritten(now);
             }
             rewrite(ctx, case).await
         }
@@ -115,7 +115,7 @@ async fn exchange(
     {
         return refused;
     }
-    let issued_before = case.history.last_renewed_at.is_some();
+    let issued_before = case.issued_here();
     let after_last = memory.last_answer.map_or(Timestamp::MIN, |at| at + std::time::Duration::from_nanos(1));
     let held = case.held(now);
     let ask = Ask {
@@ -127,10 +127,18 @@ async fn exchange(
     };
     // Waiting for Squadcast holds up no other work.
     let outcome = slot.released(ctx.exchanges.exchange(ask, || ctx.still_wanted(input))).await;
+    let mut late = false;
     let (grant, own) = match outcome {
         Outcome::Granted { grant, own } => (grant, own),
         // An answer that still is to be written back is a token like any other, and the write-back comes first.
-        Outcome::WriteBackPending(grant) => (grant, false),
+        Outcome::WriteBackPending(grant) if why.needs_new_answer(issued_before) && !case.writes_back => {
+            drop(grant);
+            return Acted::Failed(rotation::stuck(case));
+        }
+        Outcome::WriteBackPending(grant) => {
+            late = why.needs_new_answer(issued_before);
+            (grant, false)
+        }
         Outcome::Failed(failure) => {
             memory.last_answer = Some(failure.requested_at);
             return Acted::Failed(Trouble::from(&failure));
@@ -138,6 +146,7 @@ async fn exchange(
         Outcome::NotWanted => return Acted::Dropped,
     };
     memory.last_answer = Some(grant.requested_at);
+    memory.last_grant = memory.last_grant.max(Some(grant.received_at));
     if why.is_repair(issued_before) {
         memory.repaired(now);
     }
@@ -147,9 +156,20 @@ async fn exchange(
         duty: (rotates && case.writes_back)
             .then(|| Arc::new(Duty::new(ctx.exchanges.clone(), found.fingerprint))),
         tell_rotation: rotates && own,
+        request: (why == Why::Requested).then(|| case.credential.renew_request.clone()).flatten(),
         grant,
     };
     memory.pending = Some(pending.clone());
+    if late {
+        // It only is what comes first; then there can be another.
+        return match write_back(ctx, case, memory, found, pending).await {
+            Ok(_) => {
+                memory.pending = None;
+                Acted::Changed
+            }
+            Err(acted) => acted,
+        };
+    }
     store(ctx, case, memory, region, found, pending, now).await
 }
 
@@ -170,11 +190,16 @@ async fn write_back(
     match rotation::write_back(ctx, case, found, &pending.grant).await {
         Ok(WrittenBack { secret, fingerprint }) => {
             pending.fingerprint = fingerprint;
-            pending.duty = None;
+            if let Some(duty) = pending.duty.take() {
+                duty.done();
+            }
             memory.pending = Some(pending.clone());
             Ok((pending, secret))
         }
         Err(rotation::NotWritten::NewerValue) => {
+            if let Some(duty) = &pending.duty {
+                duty.done();
+            }
             memory.pending = None;
             Err(Acted::Changed)
         }

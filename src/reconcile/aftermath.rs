@@ -44,7 +44,7 @@ pub(super) async fn afterwards(
     if !fine {
         return Aftermath::default();
     }
-    memory.leftover = tidy_up(ctx, input, before).await;
+    memory.leftover = if case.renamed() { tidy_up(ctx, input, before).await } else { None };
     let target = case.credential.target();
     let latest: Option<Arc<SecretFacts>> = learned
         .secrets
@@ -66,7 +66,7 @@ async fn tidy_up(ctx: &Context, input: &Input, before: Option<Leftover>) -> Opti
         return None;
     }
     let now = ctx.now();
-    if let Some(waiting) = before.clone().filter(|leftover| now < leftover.until) {
+    if let Some(waiting) = before.clone().filter(|leftover| (leftover.at..leftover.until).contains(&now)) {
         return Some(waiting);
     }
     let namespace = &input.credential.key.namespace;
@@ -78,10 +78,18 @@ async fn tidy_up(ctx: &Context, input: &Input, before: Option<Leftover>) -> Opti
 
 /// While no exchange succeeds, labels, annotations and owners are still kept as the resource wants them. Whether
 /// that works out is not told: what stands in the way is told already.
-pub(super) async fn keep_up(ctx: &Context, case: &Case<'_>, now: Timestamp, learned: &mut Learned) {
+pub(super) async fn keep_up(
+    ctx: &Context,
+    case: &Case<'_>,
+    now: Timestamp,
+    memory: &mut Memory,
+    learned: &mut Learned,
+) {
     let held = case.held(now).is_some();
     let current = case.seen.target.facts().is_none_or(|facts| metadata_is_current(case.desired(), facts));
-    if held && !current && case.rival.is_none() && !case.credential.spec.suspend {
+    let contested = !case.spec_changed() && schedule::next_repair(&memory.rewrites, now).is_some();
+    if held && !current && !contested && case.rival.is_none() && !case.credential.spec.suspend {
+        memory.rewritten(now);
         let acted = act::rewrite(ctx, case).await;
         note_writes(learned, case.credential, &acted);
     }

@@ -117,7 +117,8 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
     };
     let requested = case.requested();
     let failing = case.failing(found.fingerprint);
-    let waits = failing.filter(|next| now < *next && !case.spec_changed() && !requested);
+    let waits = failing
+        .filter(|next| now < *next && !case.spec_changed() && !requested && !case.clock_was_set_back(now));
     let pending = case.memory.pending.as_ref();
     // The refresh token in the source may be worth nothing any more, whatever the target's state.
     if pending.is_some_and(|p| p.to_write_back(found.fingerprint).is_some()) {
@@ -146,29 +147,26 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
     if let Some(until) = waits {
         return Decision::BackOff { until };
     }
-    let why = if requested {
-        Some(Why::Requested)
-    } else {
-        // Where only a write failed, what the target needs now tells what to do; it may have been written after
-        // all, and the answer been lost.
-        let only_written = matches!(
-            case.history.reason(ConditionType::Synced),
-            Some(Reason::WriteFailed | Reason::Forbidden)
-        );
-        (failing.is_some() && !only_written).then_some(Why::Retry)
-    };
-    if !requested && pending.is_some_and(|p| p.good_for(found.fingerprint, now)) {
+    let answered = pending.is_some_and(|p| p.answers(case.credential.renew_request.as_deref()));
+    if (!requested || answered) && pending.is_some_and(|p| p.good_for(found.fingerprint, now)) {
         return Decision::WritePending;
     }
-    let need = match why {
-        Some(why) => Err(why),
-        None => need(case, region, found, creates, now),
+    // Where only a write failed, what the target needs now tells what to do; it may have been written after all, and
+    // the answer been lost.
+    let only_written =
+        matches!(case.history.reason(ConditionType::Synced), Some(Reason::WriteFailed | Reason::Forbidden));
+    let need = match need(case, region, found, creates, now) {
+        _ if requested => Err(Why::Requested),
+        // What somebody did to the target meanwhile calls for more than another try.
+        Err(why) if why.needs_new_answer(case.issued_here()) => Err(why),
+        _ if failing.is_some() && !only_written => Err(Why::Retry),
+        need => need,
     };
     match need {
         Err(why) => exchange(case, why, now),
         Ok((facts, renewal)) if metadata_is_current(case.desired(), facts) => Decision::Fine { renewal },
         // Somebody who keeps changing labels or owners back is no cheaper than one who changes the data.
-        Ok((_, renewal)) => match schedule::next_repair(&case.memory.repairs, now) {
+        Ok((_, renewal)) => match schedule::next_repair(&case.memory.rewrites, now) {
             Some(until) if !case.spec_changed() => {
                 Decision::Contested { until: schedule::whole_seconds(until) }
             }
@@ -183,20 +181,23 @@ pub fn decide_unread(case: &Case<'_>, now: Timestamp) -> Decision {
     match case.history.next_attempt_at {
         _ if case.credential.spec.suspend => Decision::Suspended,
         _ if case.requested() => Decision::Exchange(Why::Requested),
-        Some(until) if forbidden && now < until && !case.spec_changed() => Decision::BackOff { until },
+        Some(until) if forbidden && now < until && !case.spec_changed() && !case.clock_was_set_back(now) => {
+            Decision::BackOff { until }
+        }
         _ => Decision::Exchange(Why::Retry),
     }
 }
 
 /// The exchange, or when it may come.
 fn exchange(case: &Case<'_>, why: Why, now: Timestamp) -> Decision {
-    let issued_before = case.history.last_renewed_at.is_some();
-    if why.is_repair(issued_before)
+    if why.is_repair(case.issued_here())
+        && !case.spec_changed()
         && let Some(until) = schedule::next_repair(&case.memory.repairs, now)
     {
         return Decision::Contested { until };
     }
-    let earliest = case.history.last_renewed_at.map(|at| plus(at, schedule::BETWEEN_EXCHANGES));
+    let last = case.history.last_renewed_at.max(case.memory.last_grant);
+    let earliest = last.map(|at| plus(at, schedule::BETWEEN_EXCHANGES));
     match earliest {
         // A clock that was set back must not hold up more than those seconds.
         Some(until) if now < until && seconds_between(now, until) <= schedule::BETWEEN_EXCHANGES => {

@@ -19,8 +19,12 @@ const UNREACHABLE_CAP: i64 = 15;
 pub struct Memory {
     /// A token that was got and is not in the target yet.
     pub pending: Option<Pending>,
-    /// When the target was repaired within the last hour, oldest first.
+    /// When the target's data was repaired within the last hour, oldest first.
     pub repairs: Vec<Timestamp>,
+    /// When its labels, annotations or owners were, oldest first.
+    pub rewrites: Vec<Timestamp>,
+    /// When the token that this resource got last was answered.
+    pub last_grant: Option<Timestamp>,
     /// When the answer that this resource used last was requested: it never uses that one again.
     pub last_answer: Option<Timestamp>,
     /// The status that could not be written.
@@ -53,14 +57,17 @@ pub struct Pending {
     pub grant: Arc<Grant>,
     /// Of region and refresh token: the one sent until a rotated one is written back, then that.
     pub fingerprint: Fingerprint,
+    /// The value of the annotation `renew-requested-at` that this answers.
+    pub request: Option<Box<str>>,
     /// The refresh token of the answer is still to be written back.
     pub duty: Option<Arc<Duty>>,
     /// The answer's refresh token differs, and this resource is the one to tell of it.
     pub tell_rotation: bool,
 }
 
-/// The duty to write a refresh token back. Until it is dropped, done or void, nothing more is sent with the one
-/// that was replaced.
+/// The duty to write a refresh token back. Until it is done or void, nothing more is sent with the one that was
+/// replaced. One that is dropped, with its resource, is left to the next that asks for that refresh token and writes
+/// back.
 pub struct Duty {
     exchanges: Exchanges,
     sent: Fingerprint,
@@ -72,15 +79,14 @@ impl Duty {
         Self { exchanges, sent }
     }
 
+    /// It is done, or somebody has replaced the value that was sent.
+    pub fn done(&self) {
+        self.exchanges.written_back(self.sent);
+    }
+
     /// Says that it is still meant to be done.
     pub fn stands(&self) {
         self.exchanges.still_to_write_back(self.sent);
-    }
-}
-
-impl Drop for Duty {
-    fn drop(&mut self) {
-        self.exchanges.written_back(self.sent);
     }
 }
 
@@ -89,6 +95,11 @@ impl Pending {
     pub fn good_for(&self, fingerprint: Fingerprint, now: Timestamp) -> bool {
         let expires = local(&self.grant, self.grant.expires_at);
         self.fingerprint == fingerprint && expires.is_some_and(|at| seconds_between(now, at) > 5)
+    }
+
+    /// It was got for the request that this resource makes now.
+    pub fn answers(&self, request: Option<&str>) -> bool {
+        self.request.is_some() && self.request.as_deref() == request
     }
 
     /// The source still holds the refresh token that was sent, and its successor is to be written there: it is
@@ -111,11 +122,21 @@ impl Memory {
         wait
     }
 
-    /// Notes a repair and forgets those of more than an hour ago.
+    /// Notes a repair of data.
     pub fn repaired(&mut self, now: Timestamp) {
-        self.repairs.retain(|at| plus(*at, 3600) > now);
-        self.repairs.push(now);
+        note(&mut self.repairs, now);
     }
+
+    /// Notes a repair of labels, annotations or owners.
+    pub fn rewritten(&mut self, now: Timestamp) {
+        note(&mut self.rewrites, now);
+    }
+}
+
+/// Notes an instant and forgets those of more than an hour ago.
+fn note(list: &mut Vec<Timestamp>, now: Timestamp) {
+    list.retain(|at| plus(*at, 3600) > now);
+    list.push(now);
 }
 
 /// An instant of Squadcast's clock by ours.

@@ -90,7 +90,7 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
             ),
         );
     }
-    if merge && !own {
+    if merge {
         let foreign = content.as_ref().and_then(|c| {
             wanted_keys(credential)
                 .into_iter()

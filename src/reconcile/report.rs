@@ -230,7 +230,9 @@ impl Draft<'_> {
         let usable = held.is_some_and(|h| h.usable);
         let failed = Failed { case: self.case, trouble, left, usable, now: self.now };
         let verdict = failed.count(&mut self.status);
-        self.wake = self.status.next_attempt_at;
+        // The status holds whole seconds; whoever was told to wait must not come a moment too early.
+        let late = i64::from(trouble.asked_to_wait.is_some());
+        self.wake = self.status.next_attempt_at.map(|at| plus(at, late));
         verdict
     }
 
@@ -256,10 +258,17 @@ impl Draft<'_> {
             Decision::Exchange(Why::Requested) if issued || failed => {}
             // The refresh token that is to be written back first stood in the way: that was the attempt.
             Decision::WriteBack if failed && self.case.requested() => {}
+            // It was got for this very request, and something came in between.
+            Decision::WritePending if (issued || failed) && self.answers_request() => {}
             _ => return,
         }
         self.status.last_handled_renew_request =
             self.case.credential.renew_request.as_deref().map(str::to_owned);
+    }
+
+    fn answers_request(&self) -> bool {
+        let pending = self.case.memory.pending.as_ref();
+        pending.is_some_and(|p| p.answers(self.case.credential.renew_request.as_deref()))
     }
 
     fn tell_conditions(&mut self, verdict: &Verdict, standing: Standing) {

@@ -7,9 +7,10 @@ use serde_json::json;
 use super::{
     Case, Context,
     observe::FoundToken,
-    trouble::{Refusal, refusal, spellings},
+    trouble::{Refusal, Trouble, refusal, spellings},
 };
 use crate::{
+    api::Reason,
     secret::{SecretMeta, api},
     squadcast::{Fingerprint, Grant, RefreshToken},
 };
@@ -28,6 +29,17 @@ pub enum NotWritten {
     NewerValue,
     /// The API server did not do it.
     Refused(Refusal),
+}
+
+/// Another resource is still to write a new refresh token into its own Secret before there can be another token.
+pub fn stuck(case: &Case<'_>) -> Trouble {
+    let source = &case.credential.spec.refresh_token_secret_ref.name;
+    Trouble::new(
+        Reason::WriteFailed,
+        format!(
+            "Squadcast has replaced the refresh token in Secret \"{source}\", and another SquadcastCredential that uses it could not save the new one yet: see which one has Synced False with WriteFailed or Forbidden, and mend that first"
+        ),
+    )
 }
 
 /// Replaces the value in the source, on the condition that it is still the one that was sent.

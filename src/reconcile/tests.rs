@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
-    Acted, Aftermath, Blocked, Case, Content, Credential, Decision, FoundToken, Memory, Observation, Report,
-    Source, Target, Trouble, Why, decide, report,
+    Acted, Aftermath, Blocked, Case, Content, Credential, Decision, FoundToken, Leftover, Memory,
+    Observation, Report, Source, Target, Trouble, Why, decide, report,
 };
 use crate::{
     api::{
@@ -552,6 +552,66 @@ fn the_third_repair_within_an_hour_waits() {
     assert_eq!(until, at(edited.now.as_second() + 4));
     let status = edited.reported(&Acted::Nothing).status;
     assert_eq!(status.reason(ConditionType::Synced), Some(Reason::TargetContested));
+}
+
+/// A former target that could not be deleted seven times.
+fn leftover(at_second: i64) -> Aftermath {
+    let leftover = Leftover {
+        trouble: Trouble::new(Reason::WriteFailed, "could not delete the former Secret".into()),
+        failures: 7,
+        at: at(at_second),
+        until: at(at_second + 300),
+    };
+    Aftermath { leftover: Some(leftover), ..Aftermath::default() }
+}
+
+/// A healthy resource whose former target is still there.
+fn with_leftover() -> Scene {
+    let mut scene = Scene::healthy().with(|s| s.status.target_name = Some("former".into()));
+    let report = scene.look(|case| {
+        let decision = decide(case, scene.now);
+        report(case, &decision, &Acted::Nothing, &leftover(scene.now.as_second()), scene.now)
+    });
+    scene.status = report.status;
+    assert_eq!(scene.condition(ConditionType::Synced), Some((false, Reason::WriteFailed)));
+    assert_eq!(scene.status.target_name.as_deref(), Some("former"));
+    scene
+}
+
+#[test]
+fn a_former_target_that_stays_counts_for_no_exchange_and_holds_up_no_repair() {
+    let renewal = Scene::healthy().status.renew_at.unwrap();
+    let failing = with_leftover().with(|s| s.now = renewal).fails(Reason::ServiceUnavailable);
+    assert_eq!(failing.status.failures, Some(1));
+    assert!(failing.status.next_attempt_at.unwrap().duration_since(renewal).as_secs() <= 6);
+    // Also where another process looks, which knows no more than the status.
+    let missing = with_leftover().with(|s| s.target = None);
+    assert_eq!(missing.decides(), Decision::Exchange(Why::Missing));
+}
+
+#[test]
+fn a_clock_that_is_set_back_lengthens_no_wait() {
+    let renewal = Scene::healthy().status.renew_at.unwrap();
+    let hours_before = at(renewal.as_second() - 36_000);
+    let failing = Scene::healthy().with(|s| s.now = renewal).fails(Reason::ServiceUnavailable);
+    let decision = failing.with(|s| s.now = hours_before).decides();
+    assert!(!matches!(decision, Decision::BackOff { .. }), "{decision:?}");
+    let fought = Scene::healthy().with(|s| {
+        s.target = None;
+        s.memory.repairs = (0..3).map(|n| at(renewal.as_second() + n)).collect();
+        s.now = hours_before;
+    });
+    assert_eq!(fought.decides(), Decision::Exchange(Why::Missing));
+}
+
+#[test]
+fn a_rename_is_no_repair() {
+    let renamed = Scene::healthy().spec(&json!({ "target": { "name": "elsewhere" } })).with(|s| {
+        s.target = None;
+        s.memory.repairs = (0..6).map(|n| at(s.now.as_second() - 10 + n)).collect();
+    });
+    assert_eq!(renamed.decides(), Decision::Exchange(Why::Missing));
+    assert!(!renamed.look(|case| Why::Missing.needs_new_answer(case.issued_here())));
 }
 
 #[test]

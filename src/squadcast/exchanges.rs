@@ -141,6 +141,7 @@ impl Exchanges {
             token: ask.token.fingerprint(&ask.region.name),
             not_before: ask.not_before,
             since: self.0.board().now(),
+            expires_at: ask.expires_at,
             hold_on_rotation: ask.hold_on_rotation,
         };
         let mut own = false;
@@ -200,6 +201,13 @@ enum Flight {
     Ended(Outcome),
 }
 
+/// What a request is made of, for the task that outlives who asked.
+struct Asked {
+    region: Region,
+    token: RefreshToken,
+    expires_at: Option<Timestamp>,
+}
+
 /// Whoever makes an exchange. Lets others do so when it is dropped before there is an answer.
 struct Lead {
     inner: Arc<Inner>,
@@ -228,12 +236,15 @@ impl Lead {
         let number = self.inner.board().send(self.token);
         let Some(number) = number else { return Flight::Stopped };
         pass.make();
-        tokio::spawn(self.land(number, pass, gate.clone(), ask.region.clone(), ask.token.clone()));
+        let asked =
+            Asked { region: ask.region.clone(), token: ask.token.clone(), expires_at: ask.expires_at };
+        tokio::spawn(self.land(number, pass, gate.clone(), asked));
         Flight::Sent
     }
 
     /// Makes the request and puts the answer on the board.
-    async fn land(mut self, number: u64, pass: Pass, gate: Arc<Gate>, region: Region, token: RefreshToken) {
+    async fn land(mut self, number: u64, pass: Pass, gate: Arc<Gate>, asked: Asked) {
+        let Asked { region, token, expires_at } = asked;
         let inner = self.inner.clone();
         let began = tokio::time::Instant::now();
         let result = inner.transport.exchange(&region, &token).await;
@@ -249,7 +260,7 @@ impl Lead {
                 }
             }
             Err(Failure { reason: Reason::RateLimited, retry_after: Some(wait), .. }) => {
-                gate.refused(self.token, *wait);
+                gate.refused(self.token, *wait, expires_at);
             }
             Err(_) => {}
         }

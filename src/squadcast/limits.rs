@@ -36,6 +36,9 @@ impl Default for Rate {
     }
 }
 
+/// By how much a time in whole seconds may be early.
+const ROUNDING: SignedDuration = SignedDuration::from_secs(2);
+
 /// A wait that a server has asked for, by the wall clock. Setting the clock back does not lengthen it much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hold {
@@ -50,11 +53,22 @@ impl Hold {
 
     /// What is left of it.
     pub(super) fn left(&self, now: Timestamp) -> Option<Duration> {
+        self.left_of(self.length, now)
+    }
+
+    /// What is left of it for one whose token expires then: it waits for half of its life at most.
+    pub(super) fn left_for(&self, expires: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+        let half = expires.map(|at| at.duration_since(self.since) / 2).filter(SignedDuration::is_positive);
+        // Whoever counts in whole seconds must not come a moment too early.
+        self.left_of(half.map_or(self.length, |half| self.length.min(half - ROUNDING)), now)
+    }
+
+    fn left_of(&self, length: SignedDuration, now: Timestamp) -> Option<Duration> {
         let elapsed = now.duration_since(self.since);
         if elapsed < -CLOCK_SLACK {
             return None;
         }
-        let left = self.length.saturating_sub(elapsed);
+        let left = length.saturating_sub(elapsed);
         Duration::try_from(left).ok().filter(|left| !left.is_zero())
     }
 }

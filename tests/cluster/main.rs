@@ -19,6 +19,7 @@ mod failures;
 mod labelled;
 mod leaving;
 mod life;
+mod meanwhile;
 mod obstacles;
 mod process;
 mod restart;

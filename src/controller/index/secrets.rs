@@ -97,8 +97,7 @@ impl Secrets {
     /// Stores facts unless newer ones are there; says whether it did.
     pub(super) fn store(&mut self, key: &Key, facts: Arc<SecretFacts>) -> bool {
         if let Some(known) = self.facts.get(key)
-            // Two watches tell of one Secret each at its own pace: the slower one may still tell of a former one.
-            && (known.uid == facts.uid || self.by_label)
+            // A former Secret of this name has lower versions, too.
             && version(&known.resource_version) > version(&facts.resource_version)
         {
             return false;

@@ -209,8 +209,16 @@ fn one_that_merges_into_a_secret_holds_it_against_an_older_one() {
 #[test]
 fn former_targets_are_those_that_it_still_controls() {
     let mut index = settled();
-    index.apply_secret(0, owned("old", 2, "a"));
-    index.apply_secret(0, owned("ta", 3, "a"));
+    let written = |name: &str, version| {
+        let mut secret = owned(name, version, "a");
+        secret.facts.managed.data.insert("access_token".to_owned());
+        secret
+    };
+    index.apply_secret(0, written("old", 2));
+    index.apply_secret(0, written("ta", 3));
+    // The user's own, which are to go with the resource and not before.
+    index.apply_secret(0, written("sa", 4));
+    index.apply_secret(0, owned("notes", 5, "a"));
     let former = index.input(&key("a")).unwrap().former_targets;
     assert_eq!(former.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["old"]);
 }

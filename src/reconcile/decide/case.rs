@@ -82,9 +82,32 @@ impl Case<'_> {
     pub(super) fn failing(&self, fingerprint: Fingerprint) -> Option<Timestamp> {
         let next = self.history.next_attempt_at?;
         let same = self.history.last_attempt_fingerprint.as_deref() == Some(fingerprint.to_string().as_str());
-        let of_exchange = self.memory.leftover.is_none()
+        let of_exchange = !self.leaves_leftovers()
             && self.history.reason(ConditionType::Synced) != Some(Reason::RolloutRestartFailed);
         (self.history.failure_count() > 0 && same && of_exchange).then_some(next)
+    }
+
+    /// What failed last was the deletion of former targets: the new one held its token by then.
+    pub fn leaves_leftovers(&self) -> bool {
+        let history = self.history;
+        matches!(history.reason(ConditionType::Synced), Some(Reason::WriteFailed | Reason::Forbidden))
+            && history.expires_at.is_some()
+            && self.renamed()
+    }
+
+    /// The target is not the one of which the status speaks: former ones are to go.
+    pub fn renamed(&self) -> bool {
+        self.history.target_name.as_deref() != Some(self.credential.spec.target.name.as_str())
+    }
+
+    /// A token was written under this name before: one that is not there was deleted.
+    pub fn issued_here(&self) -> bool {
+        self.history.last_renewed_at.is_some() && !self.renamed()
+    }
+
+    /// The last failure is yet to come: the clock was set back, and the wait that followed means nothing.
+    pub fn clock_was_set_back(&self, now: Timestamp) -> bool {
+        self.history.last_failure_at.is_some_and(|at| now < at)
     }
 
     /// The spec is not the one that the status speaks of.

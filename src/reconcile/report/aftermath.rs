@@ -55,6 +55,8 @@ impl Draft<'_> {
     pub(super) fn fold_in_leftover(&mut self, leftover: Option<&Leftover>, verdict: Verdict) -> Verdict {
         let Some(leftover) = leftover else { return verdict };
         self.wake_by(leftover.until);
+        // Until they are gone, the status speaks of them.
+        self.status.target_name.clone_from(&self.case.history.target_name);
         if verdict != Verdict::Synced {
             return verdict;
         }

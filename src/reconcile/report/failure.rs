@@ -30,8 +30,9 @@ impl Failed<'_> {
         let tried =
             fingerprint.map_or_else(|| history.last_attempt_fingerprint.clone(), |f| Some(f.to_string()));
         let of_restarts = |reason| reason == Some(Reason::RolloutRestartFailed);
-        let in_a_row =
-            history.last_attempt_fingerprint == tried && of_restarts(synced) == of_restarts(Some(reason));
+        let in_a_row = history.last_attempt_fingerprint == tried
+            && of_restarts(synced) == of_restarts(Some(reason))
+            && !self.case.leaves_leftovers();
         let before = if in_a_row { history.failure_count() } else { 0 };
         let confirmed = before > 0 && synced.is_some_and(Reason::is_rejection);
 

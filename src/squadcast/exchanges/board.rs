@@ -36,6 +36,8 @@ pub(super) struct Query {
     pub(super) not_before: Timestamp,
     /// unless it was requested after the question, whatever the clocks say: see [`Board::now`].
     pub(super) since: u64,
+    /// When the token that is held expires.
+    pub(super) expires_at: Option<Timestamp>,
     /// Whether a new refresh token will be written back.
     pub(super) hold_on_rotation: bool,
 }
@@ -119,7 +121,7 @@ impl Board {
             };
         }
         if let Some((hold, failure)) = &line.hold
-            && let Some(left) = hold.left(now)
+            && let Some(left) = hold.left_for(query.expires_at, now)
         {
             return Step::Done(Err(Failure { retry_after: Some(left), ..failure.clone() }));
         }

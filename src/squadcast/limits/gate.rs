@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{Limits, Rate, Ticket, Turn};
+use super::{Hold, Limits, Rate, Ticket, Turn};
 use crate::squadcast::{Clock, Fingerprint};
 
 /// How long is slept at most before the wall clock is looked at again.
@@ -58,9 +58,15 @@ impl Gate {
         self.wake_first();
     }
 
-    /// A refresh token was told to wait.
-    pub(in crate::squadcast) fn refused(&self, token: Fingerprint, wait: Duration) {
+    /// A refresh token was told to wait; the token that was minted from it before expires then.
+    pub(in crate::squadcast) fn refused(
+        &self,
+        token: Fingerprint,
+        wait: Duration,
+        expires_at: Option<Timestamp>,
+    ) {
         let now = (self.clock)();
+        let wait = Hold::new(now, wait).left_for(expires_at, now).unwrap_or_default();
         let told = {
             let mut limits = self.limits();
             limits.refused(token, now, wait);
