@@ -49,12 +49,12 @@ impl Secrets {
 
     /// A watch shows a Secret no more, since this version. Says whether none does.
     pub(super) fn delete(&mut self, watch: WatchId, key: &Key, resource_version: &str) -> bool {
+        for names in [self.relisted.get_mut(&watch), self.present.get_mut(&watch)].into_iter().flatten() {
+            names.remove(key);
+        }
         if self.facts.get(key).is_some_and(|f| version(&f.resource_version) > version(resource_version)) {
             // A former Secret of this name; what has been written since is another.
             return false;
-        }
-        for names in [self.relisted.get_mut(&watch), self.present.get_mut(&watch)].into_iter().flatten() {
-            names.remove(key);
         }
         if self.by_label && self.is_present(key) {
             // It has lost one of its two labels, which the other watch tells too.

@@ -120,6 +120,19 @@ fn a_label_that_a_read_found_gone_is_no_news_when_the_watch_tells() {
 }
 
 #[test]
+fn a_label_that_went_before_the_last_read_is_remembered_by_no_watch() {
+    let mut index = looked(Vec::new());
+    index.apply_secret(MANAGED, managed("sa", 3));
+    let input = index.input(&key("a")).unwrap();
+    let learned = Learned { secrets: vec![(key("sa"), Some(facts(plain("sa", 5))))], status: None };
+    index.finish(&key("a"), &input, learned);
+    index.delete_secret(MANAGED, &key("sa"), "4");
+    index.apply_secret(SOURCES, as_source("sa", 6));
+    index.delete_secret(SOURCES, &key("sa"), "7");
+    assert_eq!(source_of(&mut index), Known::Unwatched(None), "no watch shows it");
+}
+
+#[test]
 fn the_slower_watch_does_not_bring_a_former_secret_back() {
     let mut index = looked(Vec::new());
     index.apply_secret(SOURCES, both("sa", 5));
