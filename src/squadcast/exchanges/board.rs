@@ -121,7 +121,8 @@ impl Board {
             };
         }
         if let Some((hold, failure)) = &line.hold
-            && let Some(left) = hold.left_for(query.expires_at, now)
+            && hold.left_for(query.expires_at, now).is_some()
+            && let Some(left) = hold.left(now)
         {
             return Step::Done(Err(Failure { retry_after: Some(left), ..failure.clone() }));
         }
