@@ -248,6 +248,21 @@ fn an_exchange_is_still_wanted_until_the_resource_changes() {
 }
 
 #[test]
+fn an_exchange_is_no_longer_wanted_when_its_source_has_changed() {
+    let mut index = settled();
+    let input = index.input(&key("a")).unwrap();
+    index.apply_secret(0, plain("sa", 1));
+    index.apply_secret(0, owned("ta", 5, "a"));
+    assert!(index.still_wanted(&input), "the source is as it was");
+    index.apply_secret(0, plain("sa", 6));
+    assert!(!index.still_wanted(&input));
+    let input = index.input(&key("a")).unwrap();
+    assert!(index.still_wanted(&input));
+    index.delete_secret(0, &key("sa"), "7");
+    assert!(!index.still_wanted(&input));
+}
+
+#[test]
 fn the_end_of_a_former_secret_says_nothing_of_the_one_written_since() {
     let mut index = settled();
     index.apply_secret(0, owned("ta", 7, "a"));
