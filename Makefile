@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fmt lint doc unit wire cluster crd check-generated deny controlplane tools
+.PHONY: help demo test fuzz fmt lint doc unit wire cluster crd check-generated deny controlplane tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -26,6 +26,8 @@ test: tools ## Run every check and test, as CI does; the cheap ones first
 	@$(MAKE) -s unit
 	@echo "==> Wire tests"
 	@$(MAKE) -s wire
+	@echo "==> Fuzz targets, briefly (the first time 4 minutes to build)"
+	@RUNS=$${RUNS:-100000} fuzz/run.sh
 	@echo "==> Generated files"
 	@$(MAKE) -s check-generated
 	@echo "==> Documentation of the code (the first time 1 minute)"
@@ -66,6 +68,9 @@ check-generated: ## Check that generated files are what the code makes
 	"$$operator" crd | diff -u $(CRD) - || \
 		{ echo "$(CRD) differs from what the code makes: run make crd, and look at the change" >&2; exit 1; }
 
+fuzz: tools ## Fuzz what reads other people's bytes: RUNS answers, ten million by default (5 minutes and the build)
+	@fuzz/run.sh
+
 deny: ## Check licences and sources of dependencies, where cargo-deny is installed
 	@if cargo deny --version >/dev/null 2>&1; then \
 		cargo deny --log-level error check bans licenses sources; \
@@ -81,4 +86,5 @@ tools:
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || { echo "rustfmt or clippy is missing: rustup component add rustfmt clippy, or your system's packages of these names" >&2; exit 1; }
 	@command -v go >/dev/null || { echo "go is missing: install Go 1.26 or newer (https://go.dev/doc/install) or from your system's packages" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "cc is missing: install a C compiler, such as gcc or clang, from your system's packages" >&2; exit 1; }
+	@command -v c++ >/dev/null || { echo "c++ is missing: install a C++ compiler, such as g++ or clang, from your system's packages; libFuzzer is written in C++" >&2; exit 1; }
 	@command -v bash >/dev/null || { echo "bash is missing: install it from your system's packages" >&2; exit 1; }
