@@ -1,12 +1,13 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fmt lint doc unit wire cluster crd check-generated deny controlplane tools
+.PHONY: help demo test fmt lint doc unit wire cluster crd check-generated deny controlplane helm tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
 OPERATOR = cargo build --bin squadcast-operator --example demo --message-format=json-render-diagnostics \
 	| sed -n 's/.*"executable":"\([^"]*squadcast-operator\)".*/\1/p'
 CRD = crds/squadcastcredentials.yaml
+CHART_CRD = charts/squadcast-operator/files/squadcastcredentials.yaml
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +35,8 @@ test: tools ## Run every check and test, as CI does; the cheap ones first
 	@$(MAKE) -s deny
 	@echo "==> Control plane for the cluster tests (the first time 6 minutes to build)"
 	@$(MAKE) -s controlplane
+	@echo "==> helm for the chart's tests (the first time 2 to 3 minutes to build)"
+	@$(MAKE) -s helm
 	@echo "==> Cluster tests (some minutes)"
 	@$(MAKE) -s cluster
 	@seconds=$$(($$(date +%s) - $$(cat .cache/tests/began))) && \
@@ -55,16 +58,18 @@ unit: ## Run the pure tests: unit, property and documentation tests
 wire: ## Run the tests of the exchange against an HTTPS stand-in
 	@tests/level.sh wire
 
-cluster: controlplane ## Run the built operator against a real control plane
+cluster: controlplane helm ## Run the built operator against a real control plane
 	@tests/level.sh cluster
 
 crd: ## Write the resource's definition from the code
-	@operator=$$($(OPERATOR)) && test -n "$$operator" && "$$operator" crd >$(CRD).new && mv $(CRD).new $(CRD)
+	@operator=$$($(OPERATOR)) && test -n "$$operator" && "$$operator" crd >$(CRD).new && mv $(CRD).new $(CRD) && cp $(CRD) $(CHART_CRD)
 
 check-generated: ## Check that generated files are what the code makes
 	@operator=$$($(OPERATOR)) && test -n "$$operator" || exit 1; \
 	"$$operator" crd | diff -u $(CRD) - || \
-		{ echo "$(CRD) differs from what the code makes: run make crd, and look at the change" >&2; exit 1; }
+		{ echo "$(CRD) differs from what the code makes: run make crd, and look at the change" >&2; exit 1; }; \
+	diff -u $(CHART_CRD) $(CRD) || \
+		{ echo "$(CHART_CRD) differs from $(CRD): run make crd" >&2; exit 1; }
 
 deny: ## Check licences and sources of dependencies, where cargo-deny is installed
 	@if cargo deny --version >/dev/null 2>&1; then \
@@ -75,6 +80,9 @@ deny: ## Check licences and sources of dependencies, where cargo-deny is install
 
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 	@tests/controlplane/build.sh
+
+helm: ## Build helm
+	@tests/controlplane/build.sh tests/helm
 
 tools:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.90 or newer, with rustup (https://rustup.rs) or from your system's packages" >&2; exit 1; }
