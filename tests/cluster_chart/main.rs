@@ -13,8 +13,10 @@
 mod support;
 
 mod lifecycle;
+mod neighbours;
 mod release;
 mod rights;
+mod values;
 
 /// The binary under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_squadcast-operator");

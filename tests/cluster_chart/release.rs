@@ -149,13 +149,15 @@ impl Release {
         folder
     }
 
-    /// Applies this in the release's namespace, which is made where it is lacking.
+    /// Applies this in the release's namespace, which is made where it is lacking. It enforces the restricted Pod
+    /// Security Standard.
     pub fn apply(&self, object: &Value) {
-        let namespace =
-            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.namespace } });
+        let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+        let metadata = json!({ "name": self.namespace, "labels": labels });
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
         for object in [&namespace, object] {
-            let output =
-                self.plane.kubectl_with(&["apply", "-n", &self.namespace, "-f", "-"], &object.to_string());
+            let args = ["apply", "--server-side", "-n", &self.namespace, "-f", "-"];
+            let output = self.plane.kubectl_with(&args, &object.to_string());
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
     }
@@ -197,4 +199,10 @@ fn merge(into: &mut Value, from: Value) {
 pub fn file(path: impl AsRef<Path>) -> String {
     let path = repository().join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The objects of a text in YAML, in their order.
+pub fn objects(yaml: &str) -> Vec<Value> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).expect("objects in YAML");
+    documents.into_iter().filter(|document| !document.is_null()).collect()
 }

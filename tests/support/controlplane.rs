@@ -22,7 +22,7 @@ use super::process::{Supervised, free_port};
 use super::world::install_crd;
 
 mod faults;
-mod helm;
+pub mod helm;
 mod kubeconfig;
 mod kubectl;
 mod launch;

@@ -93,7 +93,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- fail (printf "regions.%s.%s: %q is no URL of a service: write such as https://auth.squadcast.com, without user, query and fragment" $name $key $url) }}
 {{- end }}
 {{- end }}
-{{- if and (hasPrefix "http://" $region.authUrl) (not (has "--insecure-allow-http" $v.extraArgs)) }}
+{{- if and (hasPrefix "http://" $region.authUrl) (not (contains "insecure-allow-http" (toJson $v.extraArgs))) }}
 {{- fail (printf "regions.%s.authUrl: refresh tokens would travel unencrypted: use https://, or add --insecure-allow-http to extraArgs" $name) }}
 {{- end }}
 {{- end }}
