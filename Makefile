@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fmt lint doc unit wire cluster crd check-generated deny controlplane helm tools
+.PHONY: help demo test fmt lint doc unit wire cluster crd manifest check-generated deny controlplane helm tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -8,6 +8,7 @@ OPERATOR = cargo build --bin squadcast-operator --example demo --message-format=
 	| sed -n 's/.*"executable":"\([^"]*squadcast-operator\)".*/\1/p'
 CRD = crds/squadcastcredentials.yaml
 CHART_CRD = charts/squadcast-operator/files/squadcastcredentials.yaml
+MANIFEST = deploy/install.yaml
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -27,8 +28,6 @@ test: tools ## Run every check and test, as CI does; the cheap ones first
 	@$(MAKE) -s unit
 	@echo "==> Wire tests"
 	@$(MAKE) -s wire
-	@echo "==> Generated files"
-	@$(MAKE) -s check-generated
 	@echo "==> Documentation of the code (the first time 1 minute)"
 	@$(MAKE) -s doc
 	@echo "==> Licences and sources of what the crate depends on"
@@ -37,6 +36,8 @@ test: tools ## Run every check and test, as CI does; the cheap ones first
 	@$(MAKE) -s controlplane
 	@echo "==> helm for the chart's tests (the first time 2 to 3 minutes to build)"
 	@$(MAKE) -s helm
+	@echo "==> Generated files"
+	@$(MAKE) -s check-generated
 	@echo "==> Cluster tests (some minutes)"
 	@$(MAKE) -s cluster
 	@seconds=$$(($$(date +%s) - $$(cat .cache/tests/began))) && \
@@ -64,12 +65,17 @@ cluster: controlplane helm ## Run the built operator against a real control plan
 crd: ## Write the resource's definition from the code
 	@operator=$$($(OPERATOR)) && test -n "$$operator" && "$$operator" crd >$(CRD).new && mv $(CRD).new $(CRD) && cp $(CRD) $(CHART_CRD)
 
-check-generated: ## Check that generated files are what the code makes
+manifest: helm ## Write what kubectl installs from the chart
+	@deploy/generate.sh >$(MANIFEST).new && mv $(MANIFEST).new $(MANIFEST)
+
+check-generated: helm ## Check that generated files are what the code makes
 	@operator=$$($(OPERATOR)) && test -n "$$operator" || exit 1; \
 	"$$operator" crd | diff -u $(CRD) - || \
 		{ echo "$(CRD) differs from what the code makes: run make crd, and look at the change" >&2; exit 1; }; \
 	diff -u $(CHART_CRD) $(CRD) || \
-		{ echo "$(CHART_CRD) differs from $(CRD): run make crd" >&2; exit 1; }
+		{ echo "$(CHART_CRD) differs from $(CRD): run make crd" >&2; exit 1; }; \
+	deploy/generate.sh | diff -u $(MANIFEST) - || \
+		{ echo "$(MANIFEST) differs from what the chart makes: run make manifest, and look at the change" >&2; exit 1; }
 
 deny: ## Check licences and sources of dependencies, where cargo-deny is installed
 	@if cargo deny --version >/dev/null 2>&1; then \

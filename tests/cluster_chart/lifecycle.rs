@@ -14,7 +14,7 @@ use crate::support::{ControlPlane, DEADLINE, Options, eventually};
 const DEFINITION: &str = "squadcastcredentials.credentials.squadcast.com";
 
 /// A control plane without the definition, and with the controllers that make Pods.
-fn empty_cluster() -> Arc<ControlPlane> {
+pub fn empty_cluster() -> Arc<ControlPlane> {
     let controllers = crate::support::controlplane::WORKLOAD_CONTROLLERS.map(str::to_owned).to_vec();
     Arc::new(ControlPlane::start_with(&Options { controllers, ..Options::default() }))
 }

@@ -12,7 +12,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod health;
 mod lifecycle;
+mod manifests;
 mod neighbours;
 mod release;
 mod rights;

@@ -113,8 +113,8 @@ fn lint_finds_nothing_with_the_defaults_and_with_everything_set() {
 }
 
 /// These values are refused, and what helm says contains each of these parts.
-fn refuses(values: Value, parts: &[&str]) {
-    let said = render(&chart(), &values).expect_err(&format!("{values} is accepted"));
+fn refuses(values: &Value, parts: &[&str]) {
+    let said = render(&chart(), values).expect_err(&format!("{values} is accepted"));
     for part in parts {
         assert!(said.contains(part), "{values}: no {part:?} in {said}");
     }
@@ -178,7 +178,7 @@ fn values_without_sense_are_refused_in_words_that_help() {
         ),
         (json!({ "global": "x" }), vec!["/global"]),
     ] {
-        refuses(values, &parts);
+        refuses(&values, &parts);
     }
     // What is refused alone is let through where it is asked for.
     let http =

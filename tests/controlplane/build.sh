@@ -55,6 +55,7 @@ checksum() {
 
 wanted=$({
 	cat "$module/go.mod" "$module/go.sum" "$script"
+	find "$module" -name '*.go' -exec cat {} +
 	go version
 	echo "assets=$assets"
 } | checksum)
