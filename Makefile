@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fmt lint doc unit wire cluster crd manifest check-generated deny controlplane helm tools
+.PHONY: help demo test fmt lint doc unit wire cluster crd manifest check-generated deny controlplane helm image tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -89,6 +89,9 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 
 helm: ## Build helm
 	@tests/controlplane/build.sh tests/helm
+
+image: ## Build the image as an archive, without a container engine
+	@image/archive.sh .cache/image/squadcast-operator.tar
 
 tools:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.90 or newer, with rustup (https://rustup.rs) or from your system's packages" >&2; exit 1; }

@@ -116,4 +116,13 @@ async fn a_release_is_installed_upgraded_rolled_back_uninstalled_and_installed_a
     world.wait_ready("one").await;
     assert_eq!(world.secret_data("one-target").await, token);
     assert_eq!(world.squadcast.count("rt-one"), 1, "all of this cost no exchange");
+
+    // Only who says so loses everything.
+    release.upgrade(&with(values, json!({ "crds": { "keep": false } })));
+    release.uninstall();
+    eventually("the definition to go", DEADLINE, async || definition(&plane).await.is_none()).await;
+    eventually("the Secret to go with its resource", DEADLINE, async || {
+        world.secret("one-target").await.is_none()
+    })
+    .await;
 }

@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod effects;
 mod health;
 mod lifecycle;
 mod manifests;
