@@ -32,13 +32,18 @@ pub fn binaries() -> PathBuf {
     if let Some(folder) = std::env::var_os("SQUADCAST_TEST_BIN") {
         return folder.into();
     }
-    let folder = repository().join(".cache/controlplane/bin");
-    let programs = ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"];
+    built("controlplane", &["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
+}
+
+/// The folder with the programs of the Go module `tests/<module>`, which are built where they are lacking.
+pub fn built(module: &str, programs: &[&str]) -> PathBuf {
+    let folder = repository().join(".cache").join(module).join("bin");
     if !programs.iter().all(|program| folder.join(program).exists()) {
-        let built = Command::new(repository().join("tests/controlplane/build.sh")).status();
+        let mut build = Command::new(repository().join("tests/controlplane/build.sh"));
+        let done = build.arg(repository().join("tests").join(module)).status();
         assert!(
-            built.is_ok_and(|status| status.success()),
-            "tests/controlplane/build.sh failed; it says why above"
+            done.is_ok_and(|status| status.success()),
+            "tests/controlplane/build.sh tests/{module} failed; it says why above"
         );
     }
     folder
