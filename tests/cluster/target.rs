@@ -89,7 +89,7 @@ const DEFAULT_KEYS: [&str; 4] = ["access_token", "expires_at", "issued_at", "tok
 #[tokio::test]
 async fn what_is_deleted_edited_or_removed_is_written_anew_with_a_new_token() {
     let stage = Stage::new("repairs").await;
-    join_all(["deleted", "edited", "removed", "stripped"].map(async |name| {
+    join_all(["deleted", "edited", "applied", "removed", "stripped"].map(async |name| {
         stage.resource(name, Reply::token()).await;
         stage.settled(name).await;
         let (mut former, _) = stage.written(name).await;
@@ -100,6 +100,11 @@ async fn what_is_deleted_edited_or_removed_is_written_anew_with_a_new_token() {
                 "edited" => {
                     let text = json!({ "stringData": { "access_token": format!("edited {round}") } });
                     drop(stage.edit(&target(name), text).await);
+                }
+                // Server-side apply records `stringData` only, and leaves the data's field managers as they were.
+                "applied" => {
+                    let text = format!("applied {round}");
+                    drop(stage.put_secret(&target(name), &[("access_token", &text)]).await);
                 }
                 "removed" => {
                     drop(stage.edit(&target(name), json!({ "data": { "token_type": null } })).await);
