@@ -12,6 +12,7 @@
 mod support;
 
 mod admission;
+mod brakes;
 mod canary;
 mod clocks;
 mod command;
@@ -22,6 +23,7 @@ mod life;
 mod obstacles;
 mod process;
 mod restart;
+mod rights;
 mod rotation;
 mod sharing;
 mod steps;
