@@ -32,7 +32,7 @@ targets() {
 level_of() {
 	case $1 in
 	wire | wire_*) echo wire ;;
-	cluster | cluster_* | support_selftest) echo cluster ;;
+	cluster | cluster_* | chaos | support_selftest) echo cluster ;;
 	*) echo pure ;;
 	esac
 }

@@ -14,8 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::config::AuthInfo;
 use kube::{Api, Client, Config};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::audit::{AuditLog, Request};
+use super::front::Front;
 use super::install_crypto;
 use super::pki::{Ca, Identity};
 use super::process::{Supervised, free_port};
@@ -232,6 +234,22 @@ impl ControlPlane {
     pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> PathBuf {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         self.write_kubeconfig(&format!("user-{number}"), &self.ca.client(user, groups))
+    }
+
+    /// A proxy in front of the API server for one user, with a fresh certificate.
+    pub fn front(&self, user: &str, groups: &[&str]) -> Front {
+        let identity = self.ca.client(user, groups);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from(self.ca.der().to_vec())).expect("an authority");
+        let key = PrivateKeyDer::try_from(identity.key_der).expect("a private key");
+        let mut config = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![CertificateDer::from(identity.cert_der)], key)
+            .expect("a client's certificate");
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let file = self.folder.join(format!("front-{number}.kubeconfig"));
+        Front::start(format!("127.0.0.1:{}", self.port), config, file)
     }
 
     fn write_kubeconfig(&self, name: &str, identity: &Identity) -> PathBuf {
