@@ -18,6 +18,7 @@ mod support;
 #[path = "../cluster/steps.rs"]
 mod steps;
 
+mod every_step;
 mod leaders;
 
 /// The binary under test.

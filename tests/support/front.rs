@@ -21,6 +21,7 @@ pub struct Asked {
     pub method: String,
     /// With its query.
     pub path: String,
+    pub body: String,
     /// When the answer began.
     pub answered: Option<Instant>,
 }
@@ -32,6 +33,11 @@ impl Asked {
 
     pub fn is_write(&self) -> bool {
         self.method != "GET"
+    }
+
+    /// It names this object, in its path or its body.
+    pub fn names(&self, name: &str) -> bool {
+        self.path.contains(name) || self.body.contains(name)
     }
 
     /// About the Lease of the leader election.
@@ -269,8 +275,9 @@ impl Connection {
         while self.unread.len() < whole {
             self.pass().await?;
         }
-        let request = self.unread.drain(..whole).collect();
-        Some((request, Asked { at: Instant::now(), method, path, answered: None }))
+        let request: Vec<u8> = self.unread.drain(..whole).collect();
+        let body = String::from_utf8_lossy(&request[end..]).into_owned();
+        Some((request, Asked { at: Instant::now(), method, path, body, answered: None }))
     }
 
     /// Reads from either side; what the API server says goes on to the operator.
