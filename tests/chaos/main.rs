@@ -19,7 +19,16 @@ mod support;
 mod steps;
 
 mod every_step;
+mod kills;
 mod leaders;
 
 /// The binary under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_squadcast-operator");
+
+/// A number from the environment: how long to go on, or where chance begins.
+fn setting(name: &str, usual: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")),
+        Err(_) => usual,
+    }
+}
