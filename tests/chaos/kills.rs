@@ -250,12 +250,15 @@ fn count(world: &World, seen: &Seen, lives: &[Instant], figures: &mut Figures) {
                 None => {}
             }
         }
-        // What a process sent may arrive when it is dead already; it is not of the next one, which is not there yet.
-        for (life, at_kill) in lives.windows(2).zip(&mut at_kill) {
-            let sent = requests.iter().filter(|r| r.at >= life[0] && r.at < life[1]);
-            let unused = sent.filter(|r| !landed(r) && !rejected(r)).count();
-            assert!(unused <= 1, "{name}: {unused} exchanges for nothing at one kill");
-            *at_kill += unused;
+        // At most one of each process. What it sent may arrive when it is dead already and the next one begins.
+        let unused: Vec<_> = requests.iter().filter(|r| !landed(r) && !rejected(r)).collect();
+        let mut used_up = 0;
+        for request in &unused {
+            let life = lives.partition_point(|began| *began <= request.at).saturating_sub(1);
+            let of = if life > used_up { life - 1 } else { life };
+            assert!(of >= used_up && of < at_kill.len(), "{name}: more for nothing than kills: {unused:#?}");
+            at_kill[of] += 1;
+            used_up = of + 1;
         }
     }
     let unused = all.iter().filter(|r| !landed(r) && !rejected(r)).count();

@@ -18,9 +18,14 @@ mod support;
 #[path = "../cluster/steps.rs"]
 mod steps;
 
+#[allow(dead_code, reason = "the tests of the cluster use the rest")]
+#[path = "../cluster/administrator.rs"]
+mod administrator;
+
 mod every_step;
 mod kills;
 mod leaders;
+mod outages;
 
 /// The binary under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_squadcast-operator");

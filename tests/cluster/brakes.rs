@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     OPERATOR,
-    obstacles::grant,
+    administrator::grant,
     steps::{Stage, conditions, failures, instant, message, target},
     support::{DEADLINE, eventually, world::World},
 };

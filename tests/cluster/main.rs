@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod administrator;
 mod admission;
 mod brakes;
 mod canary;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     OPERATOR,
-    obstacles::grant,
+    administrator::grant,
     support::{
         DEADLINE, eventually,
         world::{REGION, World},

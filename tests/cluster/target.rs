@@ -9,7 +9,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::{
-    obstacles::{forbid_deletion, permit},
+    administrator::{forbid_deletion, permit},
     steps::{Stage, assert_backed_off, conditions, failures, instant, message, source, spec, target},
     support::{
         DEADLINE, Gate, Reply, Script, eventually,
