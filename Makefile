@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fmt lint doc unit wire cluster crd check-generated deny controlplane tools
+.PHONY: help demo test fmt lint doc unit wire cluster chaos crd check-generated deny controlplane tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -57,6 +57,9 @@ wire: ## Run the tests of the exchange against an HTTPS stand-in
 
 cluster: controlplane ## Run the built operator against a real control plane
 	@tests/level.sh cluster
+
+chaos: controlplane ## Kill the operator 1000 times and disturb its cluster for longer, in about 10 minutes; shows the figures
+	@KILLS=$${KILLS:-1000} RESOURCES=$${RESOURCES:-20000} WAVES=$${WAVES:-20} OUTAGE=$${OUTAGE:-15} tests/chaos.sh
 
 crd: ## Write the resource's definition from the code
 	@operator=$$($(OPERATOR)) && test -n "$$operator" && "$$operator" crd >$(CRD).new && mv $(CRD).new $(CRD)

@@ -107,9 +107,9 @@ impl Site {
         world.put_secret(&format!("{name}-source"), &[("refresh_token", &token)]).await;
         if *work == Work::Restart {
             world.kubectl_apply(&format!(
-                r#"{{ apiVersion: apps/v1, kind: Deployment, metadata: {{ name: {name}-app }}, spec: {{ replicas: 0,
+                r"{{ apiVersion: apps/v1, kind: Deployment, metadata: {{ name: {name}-app }}, spec: {{ replicas: 0,
                 selector: {{ matchLabels: {{ a: b }} }}, template: {{ metadata: {{ labels: {{ a: b }} }},
-                spec: {{ containers: [{{ name: a, image: a }}] }} }} }} }}"#
+                spec: {{ containers: [{{ name: a, image: a }}] }} }} }} }}"
             ));
         }
         if !work.issues_first() {

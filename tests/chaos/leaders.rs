@@ -62,10 +62,13 @@ impl Replica {
     }
 }
 
+/// How often a replica was asked, and from when to when it led all the time.
+type Seen = (usize, Vec<(Instant, Instant)>);
+
 /// Asks all replicas again and again whether they lead.
 struct Watchers {
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<(usize, Vec<(Instant, Instant)>)>>,
+    threads: Vec<JoinHandle<Seen>>,
 }
 
 /// Two looks that are further apart say nothing of the time between.
@@ -221,8 +224,8 @@ async fn the_leader_goes_and_comes_back(what: &str, go: impl Fn(&Replica), come_
 
     let (gone, gone_at) = (Instant::now(), Timestamp::now());
     go(&a);
-    let taken = b.wait_leads(true).await - gone;
-    assert!(taken > Duration::from_secs(9), "{taken:?}: nobody may lead before the lease ran out");
+    let taken_over = b.wait_leads(true).await - gone;
+    assert!(taken_over > Duration::from_secs(9), "{taken_over:?}: nobody may lead before the lease ran out");
     world.wait_ready("flight").await;
     for name in &names {
         world.squadcast.wait_for_count(&format!("rt-{name}"), 2, DEADLINE).await;
@@ -251,7 +254,7 @@ async fn the_leader_goes_and_comes_back(what: &str, go: impl Fn(&Replica), come_
     let looks = watchers.end();
     println!(
         "{what}: the follower leads after {:.1} s; 0 exchanges and 0 writes by the former leader; never two leaders in {looks} looks",
-        taken.as_secs_f64()
+        taken_over.as_secs_f64()
     );
 }
 

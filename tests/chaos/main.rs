@@ -22,10 +22,12 @@ mod steps;
 #[path = "../cluster/administrator.rs"]
 mod administrator;
 
+mod away;
 mod every_step;
 mod kills;
 mod leaders;
 mod outages;
+mod waves;
 
 /// The binary under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_squadcast-operator");

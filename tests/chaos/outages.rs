@@ -23,7 +23,7 @@ const AFTERWARDS: Duration = Duration::from_secs(30);
 /// Resources whose tokens of a minute are renewed all the time.
 const BUSY: [&str; 3] = ["busy-0", "busy-1", "busy-2"];
 /// Requests in a minute of an outage. A loop without a pause makes thousands.
-const MOST: usize = 900;
+const MOST: u32 = 900;
 
 struct Scene {
     world: World,
@@ -125,12 +125,12 @@ impl Scene {
         let length = Duration::from_secs(setting("OUTAGE", 4));
         let exchanges = self.world.squadcast.all_requests().len();
         begin().await;
-        let began = Instant::now();
+        let start = Instant::now();
         let before = self.front.asked().len();
         let changed = if reach == Reach::Nobody { None } else { Some(self.change().await) };
-        tokio::time::sleep_until((began + length).into()).await;
+        tokio::time::sleep_until((start + length).into()).await;
         let asked = self.front.asked().len() - before;
-        let lasted = began.elapsed().as_secs_f64();
+        let lasted = start.elapsed();
         end().await;
         let over = Instant::now();
         assert_eq!(self.operator.exit_code(), None, "{what}: the operator ended");
@@ -139,15 +139,16 @@ impl Scene {
             None => self.change().await,
         };
         self.right(changed).await;
-        let minute = (asked as f64 * 60.0 / lasted).round();
+        let minute = a_minute(asked, lasted);
         let minted = self.world.squadcast.all_requests().len() - exchanges;
         println!(
-            "{what}: {minute} requests a minute during {lasted:.0} s, right {:.1} s after it, {minted} exchanges",
+            "{what}: {minute} requests a minute during {:.0} s, right {:.1} s after it, {minted} exchanges",
+            lasted.as_secs_f64(),
             over.elapsed().as_secs_f64()
         );
-        assert!(reach == Reach::Storm || minute <= MOST as f64, "{what}: {minute} requests a minute");
+        assert!(reach == Reach::Storm || minute <= MOST, "{what}: {minute} requests a minute");
         // Three resources that are due every 9 s, two changes, and what they repeat.
-        let most = 3 * (2 + (began.elapsed().as_secs() / 8) as usize) + 8;
+        let most = 3 * (2 + usize::try_from(start.elapsed().as_secs() / 8).unwrap()) + 8;
         assert!(minted <= most, "{what}: {minted} exchanges, more than {most}");
         asked
     }
@@ -162,6 +163,11 @@ impl Scene {
 }
 
 const RIGHTS: &str = "get, list, watch, create, patch, delete";
+
+/// So many in this time, as many in a minute.
+fn a_minute(count: usize, time: Duration) -> u32 {
+    u32::try_from(count as u128 * 60_000 / time.as_millis().max(1)).unwrap()
+}
 
 fn own_plane() -> Arc<ControlPlane> {
     let definitions = std::fs::read_to_string(definition_file()).into_iter().collect();
@@ -287,7 +293,7 @@ async fn storm(scene: &Scene) {
     let writes = storm.unwrap().await.unwrap();
     println!("    the storm made {writes} writes, and the operator {asked} requests");
     // A look for a change at most, and what it would have done anyway.
-    assert!(asked <= writes as usize + MOST / 6, "{asked} requests for {writes} writes");
+    assert!(asked <= (writes + MOST / 6) as usize, "{asked} requests for {writes} writes");
 }
 
 async fn definition_gone(scene: &Scene) {
@@ -297,7 +303,7 @@ async fn definition_gone(scene: &Scene) {
     let before = scene.front.asked().len();
     blocking(|| kubectl(world, &["delete", "crd", crd]));
     tokio::time::sleep_until((began + Duration::from_secs(setting("OUTAGE", 4))).into()).await;
-    let minute = ((scene.front.asked().len() - before) as f64 * 60.0 / began.elapsed().as_secs_f64()).round();
+    let minute = a_minute(scene.front.asked().len() - before, began.elapsed());
     install_crd(&world.client, &std::fs::read_to_string(definition_file()).unwrap()).await;
     let over = Instant::now();
     scene.resources().await;
@@ -307,7 +313,7 @@ async fn definition_gone(scene: &Scene) {
         "definition removed and made anew: {minute} requests a minute, right {:.1} s after it",
         over.elapsed().as_secs_f64()
     );
-    assert!(minute <= MOST as f64 && scene.operator.exit_code().is_none());
+    assert!(minute <= MOST && scene.operator.exit_code().is_none());
 }
 
 async fn namespace_gone(scene: &Scene) {
@@ -320,7 +326,7 @@ async fn namespace_gone(scene: &Scene) {
     eventually("the namespace to go", DEADLINE, async || namespaces.get_opt(&name).await.unwrap().is_none())
         .await;
     tokio::time::sleep_until((began + Duration::from_secs(setting("OUTAGE", 4))).into()).await;
-    let minute = ((scene.front.asked().len() - before) as f64 * 60.0 / began.elapsed().as_secs_f64()).round();
+    let minute = a_minute(scene.front.asked().len() - before, began.elapsed());
     kubectl(world, &["create", "namespace", &name]);
     grant(world, &format!("limited-{name}"), RIGHTS);
     let over = Instant::now();
@@ -331,5 +337,5 @@ async fn namespace_gone(scene: &Scene) {
         "namespace deleted and made anew: {minute} requests a minute, right {:.1} s after it",
         over.elapsed().as_secs_f64()
     );
-    assert!(minute <= MOST as f64 && scene.operator.exit_code().is_none());
+    assert!(minute <= MOST && scene.operator.exit_code().is_none());
 }

@@ -282,7 +282,7 @@ impl Connection {
 
     /// Reads from either side; what the API server says goes on to the operator.
     async fn pass(&mut self) -> Option<()> {
-        let (mut ours, mut theirs) = ([0; 8192], [0; 65536]);
+        let (mut ours, mut theirs) = ([0; 2048], [0; 8192]);
         let upstream = async {
             match &mut self.upstream {
                 Some(upstream) => upstream.read(&mut theirs).await,
@@ -317,10 +317,10 @@ impl Connection {
 
     /// The first bytes of the answer. Ends when the operator goes.
     async fn answer_begins(&mut self) -> Option<Vec<u8>> {
-        let mut buffer = vec![0; 65536];
+        let mut buffer = vec![0; 16384];
         loop {
             let upstream = self.upstream.as_mut()?;
-            let mut more = [0; 8192];
+            let mut more = [0; 2048];
             tokio::select! {
                 read = upstream.read(&mut buffer) => {
                     let read = read.ok().filter(|read| *read > 0)?;
@@ -353,7 +353,7 @@ impl Connection {
 
     async fn while_there(&mut self, wait: impl Future<Output = ()>) -> Option<()> {
         tokio::pin!(wait);
-        let mut more = [0; 8192];
+        let mut more = [0; 2048];
         loop {
             tokio::select! {
                 () = &mut wait => return Some(()),
