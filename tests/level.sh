@@ -3,7 +3,7 @@
 #
 #   tests/level.sh pure      unit, property and documentation tests, and every file of tests/ that is not below
 #   tests/level.sh wire      tests/wire*: the exchange over HTTPS with a stand-in for Squadcast
-#   tests/level.sh cluster   tests/cluster* and the support's own tests: the built binary on a real control plane
+#   tests/level.sh cluster   tests/cluster*, a short chaos and the support's own tests: the built binary on a real control plane
 #   tests/level.sh summary   one line with the counts of the last runs
 #
 # A level fails when one of its tests fails or is ignored, and when it has none.
