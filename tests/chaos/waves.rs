@@ -39,6 +39,8 @@ async fn come(world: &World, wave: usize, count: usize) {
     // A big wave takes its time.
     let patience = DEADLINE + Duration::from_millis(100) * u32::try_from(count).unwrap();
     eventually(&format!("wave {wave} to be ready"), patience, async || {
+        // To list a big wave costs as much as some of the work that is waited for.
+        tokio::time::sleep(Duration::from_millis(count as u64)).await;
         let all =
             world.credentials().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         let ready = |resource: &_| {
