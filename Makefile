@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fuzz fmt lint doc unit wire cluster crd manifest check-generated deny controlplane helm image tools
+.PHONY: help demo test fuzz fmt lint doc unit wire cluster chaos crd manifest check-generated deny controlplane helm image tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -65,6 +65,9 @@ wire: ## Run the tests of the exchange against an HTTPS stand-in
 
 cluster: controlplane helm ## Run the built operator against a real control plane
 	@tests/level.sh cluster
+
+chaos: controlplane ## Kill the operator 1000 times and disturb its cluster for longer, in about 10 minutes; shows the figures
+	@KILLS=$${KILLS:-1000} RESOURCES=$${RESOURCES:-20000} WAVES=$${WAVES:-20} OUTAGE=$${OUTAGE:-15} tests/chaos.sh
 
 crd: ## Write the resource's definition from the code
 	@operator=$$($(OPERATOR)) && test -n "$$operator" && "$$operator" crd >$(CRD).new && mv $(CRD).new $(CRD) && cp $(CRD) $(CHART_CRD)

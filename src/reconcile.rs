@@ -214,6 +214,10 @@ async fn conclude(
     mut learned: Learned,
     report: Report,
 ) -> Done {
+    if !(ctx.may_act)() {
+        // Another process leads by now, and tells.
+        return Done { memory, learned, wake: None, outcome: "dropped" };
+    }
     log(credential, &report);
     for note in report.events {
         (ctx.tell)(credential, note);
@@ -221,7 +225,7 @@ async fn conclude(
     let mut wake = report.wake;
     if report.status == credential.status {
         memory.unwritten = None;
-    } else if (ctx.may_act)() {
+    } else {
         match status::write(&ctx.client, credential, &report.status).await {
             Ok(resource_version) => {
                 memory.unwritten = None;

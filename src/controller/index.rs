@@ -15,7 +15,7 @@ use std::{
 
 use self::{
     secrets::Secrets,
-    signature::{Signature, Version},
+    signature::{Signature, still_as_read},
 };
 use crate::{
     api::SquadcastCredentialStatus,
@@ -192,15 +192,15 @@ impl Index {
         changed
     }
 
-    /// Whether the resource is still as a reconcile found it: checked before an exchange that had to wait.
+    /// Whether the resource, and the source as it was read, are still as a reconcile found them: checked before an
+    /// exchange that had to wait.
     pub fn still_wanted(&self, input: &Input) -> bool {
         self.credentials.get(&input.credential.key).is_some_and(|entry| {
             let now = &entry.credential;
             now.uid == input.credential.uid
                 && now.generation == input.credential.generation
                 && !now.deleting
-                && Version::of(&self.secrets.known(&now.source()))
-                    .unchanged_since(&Version::of(&input.source))
+                && still_as_read(&self.secrets.known(&now.source()), &input.source)
         })
     }
 

@@ -295,3 +295,22 @@ fn whoever_waits_for_a_target_knows_when_its_holder_goes() {
     index.apply_secret(0, owned("ta", 8, "c"));
     assert!(!index.input(&key("b")).unwrap().holder_leaves);
 }
+
+#[test]
+fn an_exchange_is_still_wanted_until_the_source_changes_after_it_was_read() {
+    // A source that was there before its resource: no watch has told of it yet.
+    let mut index = Index::new(false);
+    index.secrets_listed(0, None);
+    index.apply_secret(0, plain("sa", 5));
+    index.apply_credential(0, credential("a", "sa", "ta", 6));
+    let mut input = index.input(&key("a")).unwrap();
+    assert_eq!(input.source, Known::Present);
+    input.source = Known::Facts(facts(plain("sa", 7)));
+    assert!(index.still_wanted(&input));
+    index.apply_secret(0, plain("sa", 6));
+    assert!(index.still_wanted(&input), "the watch is late");
+    index.apply_secret(0, plain("sa", 7));
+    assert!(index.still_wanted(&input));
+    index.apply_secret(0, plain("sa", 8));
+    assert!(!index.still_wanted(&input));
+}

@@ -9,8 +9,10 @@ use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::PostParams;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
+use super::super::front::Front;
 use super::super::pki::Identity;
 use super::ControlPlane;
 
@@ -35,6 +37,22 @@ impl ControlPlane {
         let token = answer.status.expect("a token").token;
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         self.write_config(&format!("user-{number}"), namespace, &json!({ "token": token }))
+    }
+
+    /// A proxy in front of the API server for one user, with a fresh certificate.
+    pub fn front(&self, user: &str, groups: &[&str]) -> Front {
+        let identity = self.ca.client(user, groups);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from(self.ca.der().to_vec())).expect("an authority");
+        let key = PrivateKeyDer::try_from(identity.key_der).expect("a private key");
+        let mut config = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![CertificateDer::from(identity.cert_der)], key)
+            .expect("a client's certificate");
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let file = self.folder.join(format!("front-{number}.kubeconfig"));
+        Front::start(format!("127.0.0.1:{}", self.port), config, file)
     }
 
     pub(super) fn write_kubeconfig(&self, name: &str, identity: &Identity) -> PathBuf {
