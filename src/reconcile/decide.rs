@@ -196,9 +196,10 @@ fn exchange(case: &Case<'_>, why: Why, now: Timestamp) -> Decision {
     {
         return Decision::Contested { until };
     }
-    let last = case.history.last_renewed_at.max(case.memory.last_grant);
-    let earliest = last.map(|at| plus(at, schedule::BETWEEN_EXCHANGES));
-    match earliest {
+    let renewed = case.history.last_renewed_at.map(|at| plus(at, schedule::BETWEEN_EXCHANGES));
+    // What this process got, and perhaps could not write, it knows more exactly.
+    let granted = case.memory.last_grant.map(|at| plus(at, schedule::BETWEEN_EXCHANGES - 1));
+    match renewed.max(granted) {
         // A clock that was set back must not hold up more than those seconds.
         Some(until) if now < until && seconds_between(now, until) <= schedule::BETWEEN_EXCHANGES => {
             Decision::TooSoon { until }
