@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fuzz fmt lint doc unit wire cluster chaos crd manifest check-generated deny controlplane helm image tools
+.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos crd manifest check-generated deny controlplane helm image tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -9,6 +9,8 @@ OPERATOR = cargo build --bin squadcast-operator --example demo --message-format=
 CRD = crds/squadcastcredentials.yaml
 CHART_CRD = charts/squadcast-operator/files/squadcastcredentials.yaml
 MANIFEST = deploy/install.yaml
+# Its own profile: years of virtual time want speed, and no one wants to wait for a release to be linked.
+SIMULATE = cargo test --quiet --profile simulate --lib
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +61,15 @@ doc: ## Build the code's documentation; a warning is an error
 
 unit: ## Run the pure tests: unit, property and documentation tests
 	@tests/level.sh pure
+
+simulate: ## Play years of faults against a model of cluster, clock and Squadcast; YEARS=, CASES=, SEED=
+	@seed=$${SEED:-$$(date +%s)}; echo "==> Playing scripts of seed $$seed (the first time some minutes to build)"; \
+		SIMULATION_SEED=$$seed SIMULATION_YEARS=$${YEARS:-40} SIMULATION_CASES=$${CASES:-100} \
+		$(SIMULATE) simulation::the_promises_hold_whatever_happens -- --exact --nocapture
+
+simulate-wrong: ## Play operators that are wrong on purpose until each is found out; SEED=
+	@SIMULATION_WRONG=all SIMULATION_SEED=$${SEED:-1} \
+		$(SIMULATE) simulation::wrong_operators_are_found_out_by_chance -- --exact --nocapture
 
 wire: ## Run the tests of the exchange against an HTTPS stand-in
 	@tests/level.sh wire

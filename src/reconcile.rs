@@ -227,10 +227,12 @@ async fn conclude(
         memory.unwritten = None;
     } else {
         match status::write(&ctx.client, credential, &report.status).await {
-            Ok(resource_version) => {
+            Ok(Some(version)) => {
                 memory.unwritten = None;
-                learned.status = resource_version.map(|version| (version, report.status));
+                learned.status = Some((version, report.status));
             }
+            // The watch will tell that it is gone. Until then what was learned still holds back the next attempt.
+            Ok(None) => memory.unwritten = Some(Box::new(report.status)),
             Err(why) => {
                 warn!(
                     namespace = &*credential.key.namespace,
