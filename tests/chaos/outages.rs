@@ -25,7 +25,7 @@ const BUSY: [&str; 3] = ["busy-0", "busy-1", "busy-2"];
 /// What an outage may cost in requests: so many at once, when everything is tried and looked at again, and so many a
 /// second. A loop without a pause makes hundreds a second.
 const AT_ONCE: u64 = 100;
-const A_SECOND: u64 = 10;
+const A_SECOND: u64 = 20;
 
 struct Scene {
     world: World,
