@@ -1,12 +1,16 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fmt lint doc unit wire cluster crd check-generated deny controlplane tools
+.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos crd manifest check-generated deny controlplane helm image tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
 OPERATOR = cargo build --bin squadcast-operator --example demo --message-format=json-render-diagnostics \
 	| sed -n 's/.*"executable":"\([^"]*squadcast-operator\)".*/\1/p'
 CRD = crds/squadcastcredentials.yaml
+CHART_CRD = charts/squadcast-operator/files/squadcastcredentials.yaml
+MANIFEST = deploy/install.yaml
+# Its own profile: years of virtual time want speed, and no one wants to wait for a release to be linked.
+SIMULATE = cargo test --quiet --profile simulate --lib
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -26,14 +30,20 @@ test: tools ## Run every check and test, as CI does; the cheap ones first
 	@$(MAKE) -s unit
 	@echo "==> Wire tests"
 	@$(MAKE) -s wire
-	@echo "==> Generated files"
-	@$(MAKE) -s check-generated
+	@echo "==> Fuzz targets, briefly (the first time 4 minutes to build)"
+	@RUNS=$${RUNS:-100000} fuzz/run.sh
 	@echo "==> Documentation of the code (the first time 1 minute)"
 	@$(MAKE) -s doc
 	@echo "==> Licences and sources of what the crate depends on"
 	@$(MAKE) -s deny
 	@echo "==> Control plane for the cluster tests (the first time 6 minutes to build)"
 	@$(MAKE) -s controlplane
+	@echo "==> helm for the chart's tests (the first time 2 to 3 minutes to build)"
+	@$(MAKE) -s helm
+	@echo "==> Image (the first time, and after a change of the code, 2 to 4 minutes on 2 cores)"
+	@$(MAKE) -s image
+	@echo "==> Generated files"
+	@$(MAKE) -s check-generated
 	@echo "==> Cluster tests (some minutes)"
 	@$(MAKE) -s cluster
 	@seconds=$$(($$(date +%s) - $$(cat .cache/tests/began))) && \
@@ -52,19 +62,41 @@ doc: ## Build the code's documentation; a warning is an error
 unit: ## Run the pure tests: unit, property and documentation tests
 	@tests/level.sh pure
 
+simulate: ## Play years of faults against a model of cluster, clock and Squadcast; YEARS=, CASES=, SEED=
+	@seed=$${SEED:-$$(date +%s)}; echo "==> Playing scripts of seed $$seed (the first time some minutes to build)"; \
+		SIMULATION_SEED=$$seed SIMULATION_YEARS=$${YEARS:-40} SIMULATION_CASES=$${CASES:-100} \
+		$(SIMULATE) simulation::the_promises_hold_whatever_happens -- --exact --nocapture
+
+simulate-wrong: ## Play operators that are wrong on purpose until each is found out; SEED=
+	@SIMULATION_WRONG=all SIMULATION_SEED=$${SEED:-1} \
+		$(SIMULATE) simulation::wrong_operators_are_found_out_by_chance -- --exact --nocapture
+
 wire: ## Run the tests of the exchange against an HTTPS stand-in
 	@tests/level.sh wire
 
-cluster: controlplane ## Run the built operator against a real control plane
+cluster: controlplane helm ## Run the built operator against a real control plane
 	@tests/level.sh cluster
 
-crd: ## Write the resource's definition from the code
-	@operator=$$($(OPERATOR)) && test -n "$$operator" && "$$operator" crd >$(CRD).new && mv $(CRD).new $(CRD)
+chaos: controlplane ## Kill the operator 1000 times and disturb its cluster for longer, in about 10 minutes; shows the figures
+	@KILLS=$${KILLS:-1000} RESOURCES=$${RESOURCES:-20000} WAVES=$${WAVES:-20} OUTAGE=$${OUTAGE:-15} tests/chaos.sh
 
-check-generated: ## Check that generated files are what the code makes
+crd: ## Write the resource's definition from the code
+	@operator=$$($(OPERATOR)) && test -n "$$operator" && "$$operator" crd >$(CRD).new && mv $(CRD).new $(CRD) && cp $(CRD) $(CHART_CRD)
+
+manifest: helm ## Write what kubectl installs from the chart
+	@deploy/generate.sh >$(MANIFEST).new && mv $(MANIFEST).new $(MANIFEST)
+
+check-generated: helm ## Check that generated files are what the code makes
 	@operator=$$($(OPERATOR)) && test -n "$$operator" || exit 1; \
 	"$$operator" crd | diff -u $(CRD) - || \
-		{ echo "$(CRD) differs from what the code makes: run make crd, and look at the change" >&2; exit 1; }
+		{ echo "$(CRD) differs from what the code makes: run make crd, and look at the change" >&2; exit 1; }; \
+	diff -u $(CHART_CRD) $(CRD) || \
+		{ echo "$(CHART_CRD) differs from $(CRD): run make crd" >&2; exit 1; }; \
+	deploy/generate.sh | diff -u $(MANIFEST) - || \
+		{ echo "$(MANIFEST) differs from what the chart makes: run make manifest, and look at the change" >&2; exit 1; }
+
+fuzz: tools ## Fuzz what reads other people's bytes: RUNS answers, ten million by default (5 minutes and the build)
+	@fuzz/run.sh
 
 deny: ## Check licences and sources of dependencies, where cargo-deny is installed
 	@if cargo deny --version >/dev/null 2>&1; then \
@@ -76,9 +108,16 @@ deny: ## Check licences and sources of dependencies, where cargo-deny is install
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 	@tests/controlplane/build.sh
 
+helm: ## Build helm
+	@tests/controlplane/build.sh tests/helm
+
+image: ## Build the image as an archive, without a container engine
+	@image/archive.sh .cache/image/squadcast-operator.tar
+
 tools:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.90 or newer, with rustup (https://rustup.rs) or from your system's packages" >&2; exit 1; }
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || { echo "rustfmt or clippy is missing: rustup component add rustfmt clippy, or your system's packages of these names" >&2; exit 1; }
 	@command -v go >/dev/null || { echo "go is missing: install Go 1.26 or newer (https://go.dev/doc/install) or from your system's packages" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "cc is missing: install a C compiler, such as gcc or clang, from your system's packages" >&2; exit 1; }
+	@command -v c++ >/dev/null || { echo "c++ is missing: install a C++ compiler, such as g++ or clang, from your system's packages; libFuzzer is written in C++" >&2; exit 1; }
 	@command -v bash >/dev/null || { echo "bash is missing: install it from your system's packages" >&2; exit 1; }

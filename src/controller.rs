@@ -10,5 +10,6 @@ mod run;
 mod timers;
 mod watches;
 
-pub use index::{Index, Learned, SharedIndex};
-pub use run::{Controller, Settings};
+pub use index::{Index, Learned, SharedIndex, WatchId};
+pub use run::{Controller, LOOK, Settings};
+pub use watches::{Change, News, Scope, Undecodable, Watch, Watches, secret_selectors};

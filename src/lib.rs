@@ -36,5 +36,7 @@ pub mod ops;
 pub mod reconcile;
 pub mod schedule;
 pub mod secret;
+#[cfg(test)]
+mod simulation;
 mod slots;
 pub mod squadcast;

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod leader;
 pub mod memory;
 pub mod metrics;
+mod pace;
 pub mod shutdown;
 pub mod telemetry;
 

@@ -214,6 +214,10 @@ async fn conclude(
     mut learned: Learned,
     report: Report,
 ) -> Done {
+    if !(ctx.may_act)() {
+        // Another process leads by now, and tells.
+        return Done { memory, learned, wake: None, outcome: "dropped" };
+    }
     log(credential, &report);
     for note in report.events {
         (ctx.tell)(credential, note);
@@ -221,12 +225,14 @@ async fn conclude(
     let mut wake = report.wake;
     if report.status == credential.status {
         memory.unwritten = None;
-    } else if (ctx.may_act)() {
+    } else {
         match status::write(&ctx.client, credential, &report.status).await {
-            Ok(resource_version) => {
+            Ok(Some(version)) => {
                 memory.unwritten = None;
-                learned.status = resource_version.map(|version| (version, report.status));
+                learned.status = Some((version, report.status));
             }
+            // The watch will tell that it is gone. Until then what was learned still holds back the next attempt.
+            Ok(None) => memory.unwritten = Some(Box::new(report.status)),
             Err(why) => {
                 warn!(
                     namespace = &*credential.key.namespace,

@@ -32,8 +32,8 @@ fn exists(level: &str, path: &str) -> bool {
             let inline = joined.strip_suffix("/tests").unwrap_or(&joined);
             vec![format!("src/{joined}.rs"), format!("src/{inline}.rs")]
         }
-        "wire" => vec!["tests/wire.rs".to_owned()],
-        "cluster" => vec![format!("tests/cluster/{joined}.rs")],
+        "wire" | "chart" | "cluster_image" => vec![format!("tests/{level}.rs")],
+        "cluster" | "cluster_chart" | "chaos" => vec![format!("tests/{level}/{joined}.rs")],
         _ => vec![],
     };
     files.iter().any(|file| tests_in(&root.join(file)).contains(name))
@@ -43,7 +43,8 @@ fn exists(level: &str, path: &str) -> bool {
 fn every_test_that_the_table_names_exists() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/README.md");
     let text = std::fs::read_to_string(readme).expect("tests/README.md");
-    let names_tests = |row: &&str| ["`lib ", "`wire ", "`cluster "].iter().any(|level| row.contains(level));
+    let levels = ["lib", "wire", "cluster", "chart", "cluster_chart", "cluster_image", "chaos"];
+    let names_tests = |row: &&str| levels.iter().any(|level| row.contains(&format!("`{level} ")));
     let rows = text.lines().filter_map(|line| line.strip_prefix("| ")).filter(names_tests);
     let mut named = 0;
     for row in rows {

@@ -3,7 +3,7 @@
 #
 #   tests/level.sh pure      unit, property and documentation tests, and every file of tests/ that is not below
 #   tests/level.sh wire      tests/wire*: the exchange over HTTPS with a stand-in for Squadcast
-#   tests/level.sh cluster   tests/cluster* and the support's own tests: the built binary on a real control plane
+#   tests/level.sh cluster   tests/cluster*, a short chaos and the support's own tests: the built binary on a real control plane
 #   tests/level.sh summary   one line with the counts of the last runs
 #
 # A level fails when one of its tests fails or is ignored, and when it has none.
@@ -32,7 +32,7 @@ targets() {
 level_of() {
 	case $1 in
 	wire | wire_*) echo wire ;;
-	cluster | cluster_* | support_selftest) echo cluster ;;
+	cluster | cluster_* | chaos | support_selftest) echo cluster ;;
 	*) echo pure ;;
 	esac
 }

@@ -8,7 +8,7 @@ use tracing::info;
 use super::{RunArgs, Stop, no_client, regions, runtime, selector, usage::Usage};
 use crate::{
     api::{ConditionType, Reason},
-    controller::{self, Controller, Index, SharedIndex},
+    controller::{self, Controller, Index, Scope, SharedIndex, Watch, Watches, secret_selectors},
     ops::{
         clients::{self, Clients},
         events::{self, Event, EventSender, EventType, ObjectRef},
@@ -118,12 +118,14 @@ async fn serve(
         },
         tell: Box::new(move |credential, note| tell(&sender, credential, note)),
     });
+    let selector = args.selector.filter(|s| !s.trim().is_empty());
+    let of_resources = scopes(&watches, &namespaces, &[selector]);
+    let of_secrets = scopes(&watches, &namespaces, &secret_selectors(args.require_source_label));
     let settings = controller::Settings {
-        namespaces,
-        selector: args.selector.filter(|s| !s.trim().is_empty()),
+        watches: (of_resources, of_secrets),
         concurrency: usize::from(args.concurrency),
-        watches,
         patience: DRAIN,
+        look: controller::LOOK,
     };
     let controller =
         Controller::new(settings, context, index, metrics.clone(), readiness.clone(), heartbeat.clone());
@@ -150,6 +152,20 @@ async fn serve(
     let _ = serving.await;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A watch for each namespace, or for all, and each selector.
+fn scopes(client: &kube::Client, namespaces: &[String], selectors: &[Option<String>]) -> Watches {
+    let all = [None];
+    let some: Vec<Option<String>> = namespaces.iter().cloned().map(Some).collect();
+    let namespaces = if some.is_empty() { &all[..] } else { &some };
+    let each = namespaces.iter().flat_map(|ns| selectors.iter().map(move |labels| (ns, labels)));
+    each.map(|(namespace, selector)| {
+        let scope =
+            Scope { client: client.clone(), namespace: namespace.clone(), selector: selector.clone() };
+        Arc::new(scope) as Arc<dyn Watch>
+    })
+    .collect()
 }
 
 fn elect(args: &RunArgs, client: &kube::Client, namespace: &str) -> (Option<Candidate>, Leadership) {

@@ -15,13 +15,16 @@ use std::{
 
 use self::{
     secrets::Secrets,
-    signature::{Signature, Version},
+    signature::{Signature, still_as_read},
 };
 use crate::{
     api::SquadcastCredentialStatus,
     reconcile::{Credential, Input, Key},
     secret::{SecretFacts, SecretMeta},
 };
+
+/// In place of a version: a list did not show it, which may be older or newer than what was read.
+const UNSHOWN: u64 = u64::MAX;
 
 struct Entry {
     credential: Arc<Credential>,
@@ -120,6 +123,19 @@ impl Index {
     /// Returns whom to wake.
     pub fn secrets_listed(&mut self, watch: WatchId, scope: Option<&str>) -> Vec<Key> {
         let gone = self.secrets.listed(watch, scope);
+        // A reconcile that runs may have read what has gone since, or written what the list is too old to show.
+        for entry in self.credentials.values_mut() {
+            for secret in [entry.credential.source(), entry.credential.target()] {
+                let within = scope.is_none_or(|ns| *secret.namespace == *ns);
+                let unshown = (secret, UNSHOWN);
+                if within
+                    && !self.secrets.is_present(&unshown.0)
+                    && !entry.deleted_meanwhile.contains(&unshown)
+                {
+                    entry.deleted_meanwhile.push(unshown);
+                }
+            }
+        }
         self.changed(
             gone.iter().flat_map(|key| self.by_secret.get(key).into_iter().flatten()).cloned().collect(),
         )
@@ -168,12 +184,23 @@ impl Index {
         let mut seen = input.clone();
         for (secret, facts) in learned.secrets {
             let known = match facts {
-                None => self.secrets.as_missing(&secret),
+                None => {
+                    // The watch has told nothing since, so the read is newer.
+                    let was = if secret == input.credential.source() { &input.source } else { &input.target };
+                    if self.secrets.known(&secret) == *was {
+                        self.secrets.missing(&secret);
+                    }
+                    self.secrets.as_missing(&secret)
+                }
                 Some(facts) => {
-                    let void =
-                        deleted.iter().any(|(k, at)| *k == secret && *at > version(&facts.resource_version));
-                    if !void && self.by_secret.contains_key(&secret) {
-                        self.secrets.store(&secret, facts.clone());
+                    let later =
+                        |(k, at): &&(Key, u64)| *k == secret && *at > version(&facts.resource_version);
+                    match deleted.iter().filter(later).map(|(_, at)| *at).max() {
+                        Some(UNSHOWN) => self.secrets.unshown(&secret, &facts),
+                        None if self.by_secret.contains_key(&secret) => {
+                            self.secrets.store(&secret, facts.clone());
+                        }
+                        _ => {}
                     }
                     self.secrets.as_read(facts)
                 }
@@ -192,15 +219,15 @@ impl Index {
         changed
     }
 
-    /// Whether the resource is still as a reconcile found it: checked before an exchange that had to wait.
+    /// Whether the resource, and the source as it was read, are still as a reconcile found them: checked before an
+    /// exchange that had to wait.
     pub fn still_wanted(&self, input: &Input) -> bool {
         self.credentials.get(&input.credential.key).is_some_and(|entry| {
             let now = &entry.credential;
             now.uid == input.credential.uid
                 && now.generation == input.credential.generation
                 && !now.deleting
-                && Version::of(&self.secrets.known(&now.source()))
-                    .unchanged_since(&Version::of(&input.source))
+                && still_as_read(&self.secrets.known(&now.source()), &input.source)
         })
     }
 

@@ -21,7 +21,7 @@ use super::{
     index::{SharedIndex, WatchId},
     queue::Queue,
     timers::Timers,
-    watches::{RESOURCES, SECRETS, Scope, secret_selectors},
+    watches::{RESOURCES, SECRETS, Watches},
 };
 use crate::{
     ops::{
@@ -30,27 +30,27 @@ use crate::{
         shutdown::Shutdown,
     },
     reconcile::{Context, Done, Input, Key, Memory, reconcile},
-    schedule::plus,
+    schedule::{plus, seconds_between},
     slots::Slot,
 };
 
 /// The loop wakes at least this often, so that a clock that jumped or a machine that slept is noticed.
-const LOOK: Duration = Duration::from_secs(30);
+pub const LOOK: Duration = Duration::from_secs(30);
+/// A clock that was set back by more than this holds up what is due; everything is then looked at, in seconds.
+const SET_BACK: i64 = 30;
 /// When to look again at a resource whose reconcile panicked, in seconds.
 const AFTER_PANIC: i64 = 60;
 
 /// What the loop is started with.
 pub struct Settings {
-    /// Namespaces to watch; none: all.
-    pub namespaces: Vec<String>,
-    /// Label selector on resources.
-    pub selector: Option<String>,
+    /// Watches on resources, and on Secrets; the place in here is the watch's number.
+    pub watches: (Watches, Watches),
     /// Reconciles at work at once.
     pub concurrency: usize,
-    /// Client for watches.
-    pub watches: kube::Client,
     /// How long work in hand may take after a signal.
     pub patience: Duration,
+    /// How often the loop looks at the clock at least: [`LOOK`].
+    pub look: Duration,
 }
 
 /// The loop and what it keeps.
@@ -69,8 +69,6 @@ pub struct Controller {
     watches: JoinSet<()>,
     /// Watches whose first list is not complete: on resources, on Secrets.
     unlisted: (Vec<WatchId>, Vec<WatchId>),
-    /// What they watch; the place in here is the watch's number.
-    scopes: (Vec<Scope>, Vec<Scope>),
 }
 
 struct Ended {
@@ -91,22 +89,7 @@ impl Controller {
         readiness: Readiness,
         heartbeat: Heartbeat,
     ) -> Self {
-        let namespaces: Vec<Option<String>> = if settings.namespaces.is_empty() {
-            vec![None]
-        } else {
-            settings.namespaces.iter().cloned().map(Some).collect()
-        };
-        let scopes = |selectors: &[Option<String>]| -> Vec<Scope> {
-            let each = namespaces.iter().flat_map(|ns| selectors.iter().map(move |labels| (ns, labels)));
-            each.map(|(namespace, selector)| Scope {
-                client: settings.watches.clone(),
-                namespace: namespace.clone(),
-                selector: selector.clone(),
-            })
-            .collect()
-        };
-        let of_credentials = scopes(std::slice::from_ref(&settings.selector));
-        let of_secrets = scopes(&secret_selectors(context.label_required));
+        let (credentials, secrets) = (0..settings.watches.0.len(), 0..settings.watches.1.len());
         Self {
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             queue: Queue::default(),
@@ -114,8 +97,7 @@ impl Controller {
             memories: HashMap::new(),
             tasks: JoinSet::new(),
             watches: JoinSet::new(),
-            unlisted: ((0..of_credentials.len()).collect(), (0..of_secrets.len()).collect()),
-            scopes: (of_credentials, of_secrets),
+            unlisted: (credentials.collect(), secrets.collect()),
             settings,
             context,
             index,
@@ -128,27 +110,34 @@ impl Controller {
     /// Runs until `shutdown`, then lets work in hand end.
     pub async fn run(mut self, mut leads: watch::Receiver<bool>, shutdown: Shutdown) {
         let (sender, mut news) = mpsc::channel(256);
-        for (kind, scopes) in [(RESOURCES, &self.scopes.0), (SECRETS, &self.scopes.1)] {
-            for scope in scopes {
-                self.readiness.waits(&scope.watch_on(kind), "the first list is not complete");
+        for (kind, watches) in [(RESOURCES, &self.settings.watches.0), (SECRETS, &self.settings.watches.1)] {
+            for watch in watches {
+                self.readiness.waits(&watch.watch_on(kind), "the first list is not complete");
             }
         }
-        for (id, scope) in self.scopes.0.iter().cloned().enumerate() {
+        for (id, scope) in self.settings.watches.0.iter().enumerate() {
             self.watches.spawn(scope.credentials(id, sender.clone(), self.readiness.clone()));
         }
         let stop = shutdown.requested();
         tokio::pin!(stop);
         let mut leading = *leads.borrow_and_update();
+        let mut seen = (self.context.clock)();
         loop {
             self.heartbeat.beat(tokio::time::Instant::now());
             let now = (self.context.clock)();
+            if leading && seconds_between(now, seen) > SET_BACK {
+                self.look_at_all();
+            }
+            seen = now;
             while let Some(key) = self.timers.pop_due(now) {
                 self.queue.push(&key);
             }
             let works = leading && self.listed() && !self.queue.is_empty();
             let pause = self.until_next(now);
             let slots = self.slots.clone();
+            // In this order: what ends it, what gives places back, work, and news for more of it.
             tokio::select! {
+                biased;
                 () = &mut stop => break,
                 changed = leads.changed() => {
                     if changed.is_err() { break; }
@@ -156,8 +145,8 @@ impl Controller {
                     self.leadership_changed(leading).await;
                 }
                 Some(ended) = self.tasks.join_next() => if let Ok(ended) = ended { self.ended(ended); },
-                Some(item) = news.recv() => self.take(item, &sender),
                 Ok(permit) = slots.acquire_owned(), if works => self.start(permit),
+                Some(item) = news.recv() => self.take(item, &sender),
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -171,22 +160,28 @@ impl Controller {
 
     fn until_next(&self, now: jiff::Timestamp) -> Duration {
         let next = self.timers.next().map(|at| at.duration_since(now));
-        next.map_or(LOOK, |left| Duration::try_from(left).unwrap_or_default().min(LOOK))
+        let look = self.settings.look;
+        next.map_or(look, |left| Duration::try_from(left).unwrap_or_default().min(look))
     }
 
     async fn leadership_changed(&mut self, leading: bool) {
         self.metrics.leader(leading);
         if leading {
-            // What was decided by another since is in the cluster; look at everything once.
-            for key in self.index.lock().keys() {
-                self.queue.push(&key);
-            }
+            // What was decided by another since is in the cluster.
+            self.look_at_all();
         } else {
             self.tasks.shutdown().await;
             self.queue = Queue::default();
             self.timers = Timers::default();
             self.unsaved().iter().for_each(drain::lost);
             self.memories.clear();
+        }
+    }
+
+    /// Everything is looked at once.
+    fn look_at_all(&mut self) {
+        for key in self.index.lock().keys() {
+            self.queue.push(&key);
         }
     }
 

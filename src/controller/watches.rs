@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use kube::{
     Api, Client, Resource,
     core::DeserializeGuard,
@@ -70,7 +70,22 @@ pub struct Undecodable {
     pub error: String,
 }
 
-/// Where to watch.
+/// Where news comes from: one watch on resources or on Secrets. It goes on until nobody listens any more.
+pub trait Watch: Send + Sync {
+    /// The namespace, or all.
+    fn namespace(&self) -> Option<&str>;
+    /// What `/readyz` calls the watch on objects of this kind.
+    fn watch_on(&self, kind: &str) -> String;
+    /// Tells of resources.
+    fn credentials(&self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) -> BoxFuture<'static, ()>;
+    /// Tells of Secrets.
+    fn secrets(&self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) -> BoxFuture<'static, ()>;
+}
+
+/// Watches that the loop holds by their place.
+pub type Watches = Vec<std::sync::Arc<dyn Watch>>;
+
+/// A watch of an API server.
 #[derive(Clone)]
 pub struct Scope {
     /// The client for watches.
@@ -82,11 +97,6 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// What `/readyz` calls the watch on objects of this kind.
-    pub fn watch_on(&self, kind: &str) -> String {
-        format!("watch on {}", self.objects(kind))
-    }
-
     fn objects(&self, kind: &str) -> String {
         let place = self.namespace.as_ref().map(|ns| format!(" in namespace \"{ns}\""));
         let labels = self.selector.as_ref().map(|labels| format!(" with \"{labels}\""));
@@ -103,8 +113,7 @@ impl Scope {
         }
     }
 
-    /// Watches resources until nobody listens any more.
-    pub async fn credentials(self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) {
+    async fn watch_credentials(self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) {
         let part = Part::new(RESOURCES, &self, ready);
         let api = self.api::<DeserializeGuard<SquadcastCredential>>();
         let convert = |object: DeserializeGuard<SquadcastCredential>| {
@@ -119,11 +128,29 @@ impl Scope {
         follow(api, self.selector, &part, news, |change| News::Credential(id, change.map(convert))).await;
     }
 
-    /// Watches Secrets' metadata until nobody listens any more.
-    pub async fn secrets(self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) {
+    /// Of Secrets only the metadata.
+    async fn watch_secrets(self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) {
         let part = Part::new(SECRETS, &self, ready);
         let api = self.api::<SecretMeta>();
         follow(api, self.selector, &part, news, |change| News::Secret(id, change.map(Box::new))).await;
+    }
+}
+
+impl Watch for Scope {
+    fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    fn watch_on(&self, kind: &str) -> String {
+        format!("watch on {}", self.objects(kind))
+    }
+
+    fn credentials(&self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) -> BoxFuture<'static, ()> {
+        self.clone().watch_credentials(id, news, ready).boxed()
+    }
+
+    fn secrets(&self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) -> BoxFuture<'static, ()> {
+        self.clone().watch_secrets(id, news, ready).boxed()
     }
 }
 

@@ -10,6 +10,8 @@ use kube::{
 };
 use thiserror::Error;
 
+use super::pace::paced;
+
 /// What every client says of itself, here and to Squadcast.
 pub const USER_AGENT_VALUE: &str = concat!("squadcast-operator/", env!("CARGO_PKG_VERSION"));
 
@@ -27,7 +29,7 @@ pub const WATCH_SECONDS: u32 = 60;
 pub struct Clients {
     /// For requests; gives up on an answer after 5 s. Nothing is sent twice.
     pub requests: Client,
-    /// For watches; gives up on a silent one after 120 s.
+    /// For watches; gives up on a silent one after 120 s, and opens none again and again without a pause.
     pub watches: Client,
     /// The namespace of the pod, or of the kubeconfig's context.
     pub namespace: String,
@@ -91,7 +93,7 @@ pub fn from_config(config: &Config) -> Result<Clients, ClientsError> {
     let client = |config| Client::try_from(config).map_err(|error| ClientsError::Unusable(Box::new(error)));
     Ok(Clients {
         requests: client(for_requests(config.clone()))?,
-        watches: client(for_watches(config.clone()))?,
+        watches: paced(client(for_watches(config.clone()))?),
         namespace: config.default_namespace.trim().to_owned(),
         server: config.cluster_url.to_string(),
     })

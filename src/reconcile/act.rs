@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use self::target::{may_write, refused};
 pub(super) use self::target::{remove_former_targets, rewrite};
 use super::{
-    Case, Context, Input, Memory, Pending,
+    Case, Context, Input, Known, Memory, Pending,
     decide::{Blocked, Decision, Why, render_problem},
     memory::{Duty, local},
     observe::{FoundToken, Source, Target},
@@ -125,8 +125,10 @@ async fn exchange(
         expires_at: held.as_ref().filter(|h| h.usable).map(|h| h.token.life.expires),
         hold_on_rotation: case.writes_back,
     };
+    // A refresh token that is replaced while its exchange waits for its turn is not sent any more.
+    let as_read = Input { source: Known::Facts(found.facts.clone()), ..input.clone() };
     // Waiting for Squadcast holds up no other work.
-    let outcome = slot.released(ctx.exchanges.exchange(ask, || ctx.still_wanted(input))).await;
+    let outcome = slot.released(ctx.exchanges.exchange(ask, || ctx.still_wanted(&as_read))).await;
     let mut late = false;
     let (grant, own) = match outcome {
         Outcome::Granted { grant, own } => (grant, own),

@@ -196,13 +196,13 @@ fn exchange(case: &Case<'_>, why: Why, now: Timestamp) -> Decision {
     {
         return Decision::Contested { until };
     }
-    let last = case.history.last_renewed_at.max(case.memory.last_grant);
-    let earliest = last.map(|at| plus(at, schedule::BETWEEN_EXCHANGES));
-    match earliest {
-        // A clock that was set back must not hold up more than those seconds.
-        Some(until) if now < until && seconds_between(now, until) <= schedule::BETWEEN_EXCHANGES => {
-            Decision::TooSoon { until }
-        }
+    let renewed = case.history.last_renewed_at.map(|at| plus(at, schedule::BETWEEN_EXCHANGES));
+    // What this process got, and perhaps could not write, it knows more exactly.
+    let granted = case.memory.last_grant.map(|at| plus(at, schedule::BETWEEN_EXCHANGES - 1));
+    // A clock that was set back must not hold up more than those seconds, nor hide the one that counts.
+    let waits = |until: &Timestamp| (0..=schedule::BETWEEN_EXCHANGES).contains(&seconds_between(now, *until));
+    match [renewed, granted].into_iter().flatten().filter(waits).max() {
+        Some(until) if now < until => Decision::TooSoon { until },
         _ => Decision::Exchange(why),
     }
 }

@@ -439,6 +439,9 @@ fn two_exchanges_are_seconds_apart() {
     });
     let Decision::TooSoon { until } = scene.decides() else { panic!("{:?}", scene.decides()) };
     assert_eq!(until.duration_since(scene.now).as_secs(), 6);
+    // What was got before the clock was set back does not hide what was got after that.
+    let scene = scene.with(|s| s.memory.last_grant = Some(at(ISSUED + LIFE)));
+    assert_eq!(scene.decides(), Decision::TooSoon { until });
     let jumped_back = scene.with(|s| s.status.last_renewed_at = Some(at(ISSUED + LIFE)));
     assert_eq!(jumped_back.decides(), Decision::Exchange(Why::SourceChanged));
 }

@@ -286,32 +286,38 @@ struct DataFields {
 }
 
 impl DataFields {
-    /// A key that somebody edits leaves our entry for theirs; one that is removed leaves all entries.
+    /// A key that somebody edits leaves our entry for theirs; one that is removed leaves all entries. Whoever applies
+    /// `stringData` is recorded with that, and our entry stays as it was: then nothing is told of the data.
     fn read(entries: &[ManagedFieldsEntry], written: &BTreeSet<String>) -> Self {
         let mut ours: BTreeSet<&str> = BTreeSet::new();
         let mut immutable_set = false;
+        let mut applied_as_text = false;
         let mut other: Option<(&ManagedFieldsEntry, bool)> = None;
         for entry in entries.iter().filter(|e| e.subresource.as_deref().unwrap_or_default().is_empty()) {
             let Some(fields) = entry.fields_v1.as_ref().and_then(|f| f.0.as_object()) else {
                 continue;
             };
             immutable_set |= fields.contains_key("f:immutable");
-            let Some(data) = fields.get("f:data").and_then(serde_json::Value::as_object) else {
-                continue;
+            let keys_in = |field: &str| {
+                let object = fields.get(field).and_then(serde_json::Value::as_object);
+                object.into_iter().flat_map(|o| o.keys()).filter_map(|k| k.strip_prefix("f:"))
             };
-            let keys = data.keys().filter_map(|k| k.strip_prefix("f:"));
             if entry.manager.as_deref() == Some(names::FIELD_MANAGER) {
-                ours.extend(keys);
-            } else {
+                ours.extend(keys_in("f:data"));
+                continue;
+            }
+            applied_as_text |= keys_in("f:stringData").any(|k| written.contains(k));
+            let mut keys = keys_in("f:data").chain(keys_in("f:stringData")).peekable();
+            if keys.peek().is_some() {
                 // The one who holds a key that the operator wrote is the one to name.
-                let holds_ours = keys.into_iter().any(|k| written.contains(k));
+                let holds_ours = keys.any(|k| written.contains(k));
                 if other.is_none_or(|(_, held)| holds_ours && !held) {
                     other = Some((entry, holds_ours));
                 }
             }
         }
         Self {
-            untouched: written.iter().all(|key| ours.contains(key.as_str())),
+            untouched: !applied_as_text && written.iter().all(|key| ours.contains(key.as_str())),
             immutable_set,
             other_manager: other.and_then(|(e, _)| e.manager.as_deref()).map(Into::into),
         }

@@ -11,7 +11,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod administrator;
 mod admission;
+mod brakes;
 mod canary;
 mod clocks;
 mod command;
@@ -23,6 +25,7 @@ mod meanwhile;
 mod obstacles;
 mod process;
 mod restart;
+mod rights;
 mod rotation;
 mod sharing;
 mod steps;

@@ -6,7 +6,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::{
-    obstacles::{forbid, permit, wait_probe},
+    administrator::{forbid, permit, wait_probe},
     steps::{Stage, conditions, source, spec, target},
     support::{DEADLINE, Gate, Reply, Script, eventually, eventually::unless},
 };

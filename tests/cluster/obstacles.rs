@@ -2,11 +2,12 @@
 //! and written later; where the right is lacking, nothing more is minted.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::{
     OPERATOR,
+    administrator::{WORDS, forbid, grant, kubectl, permit, wait_probe},
     steps::{Stage, conditions, failures, message, source, target, wait_of},
     support::{
         DEADLINE, Gate, Reply, eventually,
@@ -14,72 +15,6 @@ use crate::{
         world::{REGION, World},
     },
 };
-
-const WORDS: &str = "the security team forbids this Secret today";
-
-/// Refuses every write of a Secret whose name ends so, with words of its own.
-pub fn forbid(world: &World, suffix: &str) {
-    refuse(world, "CREATE, UPDATE", &format!("object.metadata.name.endsWith('{suffix}')"));
-}
-
-/// Refuses to delete a Secret whose name ends so.
-pub async fn forbid_deletion(world: &World, suffix: &str) {
-    let probe = format!("there{suffix}");
-    world.put_secret(&probe, &[]).await;
-    refuse(world, "DELETE", &format!("oldObject.metadata.name.endsWith('{suffix}')"));
-    let params = DeleteParams { dry_run: true, ..DeleteParams::default() };
-    eventually("the API server to have noticed", DEADLINE, async || {
-        world.secrets().delete(&probe, &params).await.is_err()
-    })
-    .await;
-}
-
-fn refuse(world: &World, operations: &str, which: &str) {
-    let name = &world.namespace;
-    world.kubectl_apply(&format!(
-        r#"
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicy
-metadata: {{ name: {name} }}
-spec:
-  failurePolicy: Fail
-  matchConstraints:
-    namespaceSelector: {{ matchLabels: {{ kubernetes.io/metadata.name: {name} }} }}
-    resourceRules:
-      - {{ apiGroups: [""], apiVersions: [v1], operations: [{operations}], resources: [secrets] }}
-  validations:
-    - expression: "!{which}"
-      message: "{WORDS}"
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicyBinding
-metadata: {{ name: {name} }}
-spec: {{ policyName: {name}, validationActions: [Deny] }}
-"#
-    ));
-}
-
-/// Waits until a Secret whose name ends so may, or may not, be created.
-pub async fn wait_probe(world: &World, suffix: &str, allowed: bool) {
-    let params = PostParams { dry_run: true, ..PostParams::default() };
-    let secret = serde_json::from_value(json!({ "metadata": { "name": format!("probe{suffix}") } })).unwrap();
-    eventually("the API server to have noticed", DEADLINE, async || {
-        world.secrets().create(&params, &secret).await.is_ok() == allowed
-    })
-    .await;
-}
-
-fn kubectl(world: &World, args: &[&str]) {
-    let output = world.plane.kubectl(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-pub async fn permit(world: &World, suffix: &str) {
-    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
-        kubectl(world, &["delete", kind, &world.namespace]);
-    }
-    wait_probe(world, suffix, true).await;
-}
 
 #[tokio::test]
 async fn a_token_whose_write_was_refused_is_written_later_and_not_minted_again() {
@@ -197,28 +132,6 @@ async fn a_quota_is_no_lack_of_rights() {
     kubectl(&stage, &["delete", "resourcequota", "full", "-n", &namespace]);
     stage.settled("one").await;
     assert_eq!(stage.exchanges("one"), 1);
-}
-
-/// Gives a user these verbs on Secrets, and all else that the operator needs.
-pub fn grant(world: &World, user: &str, verbs: &str) {
-    world.kubectl_apply(&format!(
-        r#"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {{ name: operator }}
-rules:
-  - {{ apiGroups: [""], resources: [secrets], verbs: [{verbs}] }}
-  - {{ apiGroups: [credentials.squadcast.com], resources: [squadcastcredentials], verbs: [get, list, watch] }}
-  - {{ apiGroups: [credentials.squadcast.com], resources: [squadcastcredentials/status], verbs: [patch] }}
-  - {{ apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch] }}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {{ name: operator }}
-roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: operator }}
-subjects: [{{ apiGroup: rbac.authorization.k8s.io, kind: User, name: {user} }}]
-"#
-    ));
 }
 
 const FORBIDDEN: &str = "Ready=False Forbidden, Synced=False Forbidden";

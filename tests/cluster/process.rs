@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::OPERATOR;
+use crate::administrator::grant;
 use crate::command::{Ended, run, run_with};
-use crate::obstacles::grant;
 use crate::support::controlplane::definition_file;
 use crate::support::eventually::unless;
 use crate::support::operator::Launch;

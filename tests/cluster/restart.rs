@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     OPERATOR,
-    obstacles::grant,
+    administrator::grant,
     steps::{Stage, assert_backed_off, conditions, failures, message, spec, target},
     support::{DEADLINE, Reply, eventually, world::World},
 };

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    obstacles::{forbid, permit, wait_probe},
+    administrator::{forbid, permit, wait_probe},
     steps::{Stage, conditions, message, source, spec, target},
     support::{DEADLINE, Gate, Reply, Script, eventually},
 };

@@ -99,3 +99,46 @@ async fn no_more_than_allowed_are_in_flight_and_another_region_does_not_wait() {
     assert!(stage.squadcast.most_in_flight() <= 3, "{}", stage.squadcast.most_in_flight());
     assert_eq!(arrived(), 9);
 }
+
+#[tokio::test]
+async fn what_changes_while_an_exchange_waits_for_its_turn_is_not_forgotten() {
+    let flags = ["--exchange-rate=1", "--exchange-concurrency=1"].map(str::to_owned);
+    let stage = Stage::with(World::new("waits-turn").await, &flags).await;
+    let gate = Gate::new();
+    stage.resource("holds", Reply::token().hold(&gate)).await;
+    stage.squadcast.wait_for_count("rt-holds", 1, DEADLINE).await;
+    let names = names(8);
+    for name in &names {
+        stage.resource(name, Reply::token()).await;
+    }
+    noticed(&stage, "marker-1").await;
+    for (number, name) in names.iter().enumerate() {
+        // The change that matters, and at once one that does not: the second wakes a reconcile that has just begun.
+        stage.refresh_token(&source(name), &format!("rt-{name}-next")).await;
+        let label = json!({ "metadata": { "labels": { "touched": "yes" } } });
+        if number % 2 == 0 {
+            stage.patch(name, label).await;
+        } else {
+            let params = kube::api::PatchParams::default();
+            stage.secrets().patch(&source(name), &params, &kube::api::Patch::Merge(label)).await.unwrap();
+        }
+    }
+    noticed(&stage, "marker-2").await;
+    gate.release();
+    for name in &names {
+        stage.settled(name).await;
+        let (token, good) = stage.written(name).await;
+        let minted = stage.squadcast.minted_as(&token).unwrap();
+        assert_eq!((minted.refresh_token, good), (format!("rt-{name}-next"), true), "{name}");
+        assert_eq!(stage.exchanges(name), 0, "{name}: the former value was not sent any more");
+        assert_eq!(stage.squadcast.count(&format!("rt-{name}-next")), 1, "{name}");
+    }
+}
+
+/// Waits until the operator has seen everything up to now, on both watches and without an exchange.
+async fn noticed(stage: &Stage, name: &str) {
+    stage.apply(name, spec(name, json!({}))).await;
+    stage.wait_for(name, "Synced", "False", "RefreshTokenSecretNotFound").await;
+    stage.put_secret(&source(name), &[("no-token", "x")]).await;
+    stage.wait_for(name, "Synced", "False", "RefreshTokenKeyNotFound").await;
+}

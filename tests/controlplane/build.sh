@@ -55,6 +55,7 @@ checksum() {
 
 wanted=$({
 	cat "$module/go.mod" "$module/go.sum" "$script"
+	find "$module" -name '*.go' -exec cat {} +
 	go version
 	echo "assets=$assets"
 } | checksum)
@@ -105,7 +106,12 @@ if [ -n "$helm" ]; then
 fi
 
 if [ ${#build[@]} -gt 0 ]; then
-	echo "$name: building ${#build[@]} programs with $(go version | cut -d ' ' -f 3): about 5 minutes the first time on 2 cores, seconds to a minute after that"
+	took="some minutes"
+	case $name in
+	controlplane) took="about 5 minutes" ;;
+	helm) took="2 to 3 minutes" ;;
+	esac
+	echo "$name: building ${#build[@]} programs with $(go version | cut -d ' ' -f 3): $took the first time on 2 cores, seconds to a minute after that"
 	started=$SECONDS
 	mkdir "$new/built"
 	(cd "$module" && go build -trimpath -ldflags "$flags" -o "$new/built/" "${build[@]}") || die "go build failed in $module"

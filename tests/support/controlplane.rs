@@ -22,9 +22,11 @@ use super::process::{Supervised, free_port};
 use super::world::install_crd;
 
 mod faults;
+pub mod helm;
+mod kubeconfig;
 mod kubectl;
 mod launch;
-pub use launch::{binaries, definition_file, repository};
+pub use launch::{binaries, built, definition_file, repository};
 
 /// The controllers that make Pods of workloads.
 pub const WORKLOAD_CONTROLLERS: [&str; 4] =
@@ -120,6 +122,7 @@ impl ControlPlane {
             port,
         };
         plane.write_kubeconfig("controller-manager", &plane.ca.client("system:kube-controller-manager", &[]));
+        plane.write_kubeconfig("admin", &plane.admin);
         plane.add(Component::Etcd)?;
         plane.add(Component::ApiServer)?;
         plane.wait_for("the API server", async |client| client.apiserver_version().await.map(drop))?;
@@ -226,32 +229,6 @@ impl ControlPlane {
             ..AuthInfo::default()
         };
         Client::try_from(config).expect("a client")
-    }
-
-    /// A kubeconfig file with a fresh certificate for any user, whose requests can then be told from others'.
-    pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> PathBuf {
-        let number = self.files.fetch_add(1, Ordering::Relaxed);
-        self.write_kubeconfig(&format!("user-{number}"), &self.ca.client(user, groups))
-    }
-
-    fn write_kubeconfig(&self, name: &str, identity: &Identity) -> PathBuf {
-        let path = self.folder.join(format!("{name}.kubeconfig"));
-        let config = serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "test",
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-            "clusters": [{"name": "test", "cluster": {
-                "server": self.url(),
-                "certificate-authority-data": STANDARD.encode(self.ca.pem()),
-            }}],
-            "users": [{"name": "test", "user": {
-                "client-certificate-data": STANDARD.encode(&identity.cert_pem),
-                "client-key-data": STANDARD.encode(&identity.key_pem),
-            }}],
-        });
-        std::fs::write(&path, config.to_string()).expect("a kubeconfig file");
-        path
     }
 
     /// Every request that the audit log holds; [`super::audit`] says how exact that is.

@@ -19,6 +19,7 @@
 pub mod audit;
 pub mod controlplane;
 pub mod eventually;
+pub mod front;
 pub mod operator;
 pub mod pki;
 pub mod process;
@@ -28,6 +29,7 @@ pub mod world;
 
 pub use controlplane::{Component, ControlPlane, Options};
 pub use eventually::{DEADLINE, eventually};
+pub use front::{Asked, Fate, Front};
 pub use operator::Operator;
 pub use proxy::Proxy;
 pub use squadcast::{Cut, Gate, Reply, Script, Squadcast, Tls};

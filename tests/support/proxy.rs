@@ -12,6 +12,13 @@ struct Seen {
     ended: AtomicBool,
 }
 
+/// What it answers instead of forwarding, and to whom it does not forward; none: to nobody.
+#[derive(Clone)]
+struct Refusal {
+    target: Option<String>,
+    answer: String,
+}
+
 /// A running proxy. Dropping it ends it for new connections.
 pub struct Proxy {
     address: String,
@@ -24,16 +31,23 @@ impl Proxy {
         Self::serve(None)
     }
 
+    /// One that forwards, but not to `host:port`.
+    pub fn refusing_one(target: &str, status: u16) -> Self {
+        let refusal = format!("HTTP/1.1 {status} Status\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        Self::serve(Some(Refusal { target: Some(target.to_owned()), answer: refusal }))
+    }
+
     /// One that gives every request this answer.
     pub fn refusing(status: u16, content_type: &str, body: &str) -> Self {
         let length = body.len();
-        Self::serve(Some(format!(
+        let answer = format!(
             "HTTP/1.1 {status} Status\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
              Connection: close\r\n\r\n{body}"
-        )))
+        );
+        Self::serve(Some(Refusal { target: None, answer }))
     }
 
-    fn serve(refusal: Option<String>) -> Self {
+    fn serve(refusal: Option<Refusal>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let seen = Arc::new(Seen::default());
@@ -45,7 +59,7 @@ impl Proxy {
                 }
                 let (seen, refusal) = (shared.clone(), refusal.clone());
                 // A connection that breaks off is the client's to notice.
-                thread::spawn(move || drop(connection(stream, &seen, refusal.as_deref())));
+                thread::spawn(move || drop(connection(stream, &seen, refusal.as_ref())));
             }
         });
         Self { address, seen }
@@ -70,7 +84,7 @@ impl Drop for Proxy {
     }
 }
 
-fn connection(client: TcpStream, seen: &Seen, refusal: Option<&str>) -> std::io::Result<()> {
+fn connection(client: TcpStream, seen: &Seen, refusal: Option<&Refusal>) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
@@ -81,8 +95,8 @@ fn connection(client: TcpStream, seen: &Seen, refusal: Option<&str>) -> std::io:
     let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
     seen.connects.lock().unwrap_or_else(PoisonError::into_inner).push(target.clone());
     let mut client = client;
-    if let Some(refusal) = refusal {
-        return client.write_all(refusal.as_bytes());
+    if let Some(refusal) = refusal.filter(|r| r.target.as_ref().is_none_or(|refused| *refused == target)) {
+        return client.write_all(refusal.answer.as_bytes());
     }
     let Ok(server) = TcpStream::connect(&target) else {
         return client.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");

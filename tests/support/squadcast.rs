@@ -134,6 +134,16 @@ impl Squadcast {
         self.shared.state().scripts.remove(refresh_token);
     }
 
+    /// The refresh token that is good where this one was replaced, perhaps several times.
+    pub fn newest(&self, refresh_token: &str) -> String {
+        let state = self.shared.state();
+        let mut newest = refresh_token;
+        while let Some(next) = state.replaced.get(newest) {
+            newest = next;
+        }
+        newest.to_owned()
+    }
+
     /// The requests with this refresh token, in the order in which they came.
     pub fn requests(&self, refresh_token: &str) -> Vec<Recorded> {
         let state = self.shared.state();

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::audit::Request;
 use super::controlplane::{ControlPlane, definition_file};
 use super::eventually::{DEADLINE, eventually};
+use super::front::Front;
 use super::operator::{Launch, Operator};
 use super::squadcast::Squadcast;
 
@@ -78,6 +79,15 @@ impl World {
             .arg(format!("--namespaces={}", self.namespace))
             .arg(format!("--region={REGION}={}", self.squadcast.url()))
             .arg(format!("--ca-file={}", self.squadcast.ca_file().display()))
+    }
+
+    /// As [`World::launch`], through a proxy that sees, holds and cuts its requests.
+    pub fn launch_through(&self, program: impl AsRef<Path>) -> (Launch, Front) {
+        let number = self.operators.fetch_add(1, Ordering::Relaxed);
+        let user = format!("operator-{}-{number}", self.namespace);
+        let groups = ["system:masters"];
+        let front = self.plane.front(&user, &groups);
+        (self.launch_as(program, &user, &groups).kubeconfig(front.kubeconfig()), front)
     }
 
     /// Such an operator, started and ready.

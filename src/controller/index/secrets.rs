@@ -110,6 +110,16 @@ impl Secrets {
         true
     }
 
+    /// What was read of it is in doubt, since a list does not show it: a read tells.
+    pub(super) fn unshown(&mut self, key: &Key, facts: &Arc<SecretFacts>) {
+        if self.is_watched(facts) {
+            self.strangers.note(key);
+        } else {
+            // No list ever shows it.
+            self.store(key, facts.clone());
+        }
+    }
+
     /// No resource names it any more.
     pub(super) fn unnamed(&mut self, key: &Key) {
         if self.facts.get(key).is_some_and(|f| !self.keeps(f)) {
@@ -131,6 +141,15 @@ impl Secrets {
     /// What a read that returned these facts makes known.
     pub(super) fn as_read(&self, facts: Arc<SecretFacts>) -> Known {
         if self.is_watched(&facts) { Known::Facts(facts) } else { Known::Unwatched(Some(facts)) }
+    }
+
+    /// A read found none, and what is known is older.
+    pub(super) fn missing(&mut self, key: &Key) {
+        if self.facts.get(key).is_some_and(|facts| self.is_watched(facts)) {
+            self.forget(key);
+            // Should it be there again before a watch tells, a read does.
+            self.strangers.note(key);
+        }
     }
 
     /// What a read that found none makes known.
@@ -178,7 +197,8 @@ impl Secrets {
         }
     }
 
-    fn is_present(&self, key: &Key) -> bool {
+    /// A watch shows it.
+    pub(super) fn is_present(&self, key: &Key) -> bool {
         self.present.values().any(|names| names.contains(key))
     }
 }

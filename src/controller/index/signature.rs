@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::version;
 use crate::reconcile::{Input, Known};
 
 /// What a reconcile saw, or would see now.
@@ -33,7 +34,7 @@ impl Signature {
 
 /// Which version of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+enum Version {
     Absent,
     /// Of unknown version, if it is there at all.
     Unknown,
@@ -41,15 +42,26 @@ pub(super) enum Version {
 }
 
 impl Version {
-    pub(super) fn of(known: &Known) -> Self {
+    fn of(known: &Known) -> Self {
         match known {
             Known::Absent => Self::Absent,
             Known::Present | Known::Unwatched(_) => Self::Unknown,
             Known::Facts(facts) => Self::Of(facts.uid.clone(), facts.resource_version.clone()),
         }
     }
+}
 
-    pub(super) fn unchanged_since(&self, before: &Self) -> bool {
-        self == before || matches!((self, before), (Self::Of(..), Self::Unknown))
+/// Whether what is known of a Secret is no news to one who has read it.
+pub(super) fn still_as_read(known: &Known, read: &Known) -> bool {
+    match (known, read) {
+        (Known::Facts(known), Known::Facts(read)) => {
+            // The watch may not have come as far as the read had.
+            known.uid == read.uid && version(&known.resource_version) <= version(&read.resource_version)
+        }
+        _ => match Version::of(known) {
+            // The watch has told nothing of it since.
+            Version::Unknown => true,
+            told => told == Version::of(read),
+        },
     }
 }

@@ -137,6 +137,36 @@ fn what_changed_under_a_reconcile_calls_for_another() {
 }
 
 #[test]
+fn a_read_that_finds_none_counts_until_the_watch_tells_more() {
+    let mut index = settled();
+    index.apply_secret(0, owned("ta", 3, "a"));
+    let input = index.input(&key("a")).unwrap();
+    let none = || Learned {
+        secrets: vec![(key("sa"), Some(facts(plain("sa", 1)))), (key("ta"), None)],
+        status: None,
+    };
+    assert!(!index.finish(&key("a"), &input, none()), "nothing calls for another look");
+    assert_eq!(index.delete_secret(0, &key("ta"), "4"), [] as [Key; 0], "what is known already wakes nobody");
+    let input = index.input(&key("a")).unwrap();
+    index.apply_secret(0, owned("ta", 5, "a"));
+    assert!(index.finish(&key("a"), &input, none()), "it is there again");
+    assert!(matches!(index.input(&key("a")).unwrap().target, Known::Facts(_)));
+}
+
+#[test]
+fn a_secret_that_a_list_lacks_while_it_was_read_does_not_come_back() {
+    let mut index = settled();
+    index.apply_secret(0, owned("ta", 3, "a"));
+    let input = index.input(&key("a")).unwrap();
+    index.relist_secrets(0);
+    index.apply_secret(0, plain("sa", 1));
+    index.secrets_listed(0, None);
+    let learned = Learned { secrets: vec![(key("ta"), Some(facts(owned("ta", 3, "a"))))], status: None };
+    assert!(index.finish(&key("a"), &input, learned), "it is looked at again");
+    assert_eq!(index.input(&key("a")).unwrap().target, Known::Present, "and read");
+}
+
+#[test]
 fn a_secret_deleted_while_it_was_read_does_not_come_back() {
     let mut index = settled();
     index.apply_secret(0, owned("ta", 3, "a"));
@@ -309,4 +339,23 @@ fn whoever_waits_for_a_target_knows_when_its_holder_goes() {
     assert!(input.holder_leaves && input.rival.is_none());
     index.apply_secret(0, owned("ta", 8, "c"));
     assert!(!index.input(&key("b")).unwrap().holder_leaves);
+}
+
+#[test]
+fn an_exchange_is_still_wanted_until_the_source_changes_after_it_was_read() {
+    // A source that was there before its resource: no watch has told of it yet.
+    let mut index = Index::new(false);
+    index.secrets_listed(0, None);
+    index.apply_secret(0, plain("sa", 5));
+    index.apply_credential(0, credential("a", "sa", "ta", 6));
+    let mut input = index.input(&key("a")).unwrap();
+    assert_eq!(input.source, Known::Present);
+    input.source = Known::Facts(facts(plain("sa", 7)));
+    assert!(index.still_wanted(&input));
+    index.apply_secret(0, plain("sa", 6));
+    assert!(index.still_wanted(&input), "the watch is late");
+    index.apply_secret(0, plain("sa", 7));
+    assert!(index.still_wanted(&input));
+    index.apply_secret(0, plain("sa", 8));
+    assert!(!index.still_wanted(&input));
 }

@@ -44,9 +44,9 @@ impl Controller {
                 drop(index);
                 self.forget_the_gone();
                 self.unlisted.0.retain(|i| *i != id);
-                if self.unlisted.0.is_empty() && self.watches.len() == self.scopes.0.len() {
+                if self.unlisted.0.is_empty() && self.watches.len() == self.settings.watches.0.len() {
                     // Secrets come second: which of them matter is known by now.
-                    for (id, scope) in self.scopes.1.iter().cloned().enumerate() {
+                    for (id, scope) in self.settings.watches.1.iter().enumerate() {
                         self.watches.spawn(scope.secrets(id, sender.clone(), self.readiness.clone()));
                     }
                 }
@@ -114,7 +114,7 @@ impl Controller {
             }
             Change::Listed => {
                 self.unlisted.1.retain(|i| *i != id);
-                index.secrets_listed(id, self.scopes.1.get(id).and_then(|s| s.namespace.as_deref()))
+                index.secrets_listed(id, self.settings.watches.1.get(id).and_then(|w| w.namespace()))
             }
             Change::Applied(secret) => index.apply_secret(id, *secret),
             Change::Deleted(secret) => {

@@ -148,12 +148,18 @@ fn field_managers_tell_of_edits() {
         json!({ "manager": "kubectl-edit", "operation": "Update", "fieldsV1": { "f:data": { "f:b": {} } } });
     let frozen =
         json!({ "manager": "kubectl-edit", "operation": "Update", "fieldsV1": { "f:immutable": {} } });
+    let as_text = |key: &str| {
+        let fields = json!({ "f:stringData": { format!("f:{key}"): {} } });
+        json!({ "manager": "applier", "operation": "Apply", "fieldsV1": fields })
+    };
     for (what, entries, untouched, other) in [
         ("as written", json!([ours(&["a", "b"])]), true, None),
         ("edited", json!([ours(&["a"]), theirs]), false, Some("kubectl-edit")),
         ("removed", json!([ours(&["a"])]), false, None),
         ("no record", json!([]), false, None),
         ("made immutable", json!([ours(&["a", "b"]), frozen]), true, None),
+        ("applied as text", json!([ours(&["a", "b"]), as_text("b")]), false, Some("applier")),
+        ("another key applied as text", json!([ours(&["a", "b"]), as_text("c")]), true, Some("applier")),
     ] {
         let mut secret = existing(json!({ "name": "t" }), &["a", "b"]);
         secret["metadata"]["managedFields"] = entries;

@@ -13,15 +13,11 @@ impl ControlPlane {
 
     /// kubectl as administrator with something on its standard input: `kubectl_with(&["apply", "-f", "-"], yaml)`.
     pub fn kubectl_with(&self, args: &[&str], input: &str) -> Output {
-        let config = self.folder.join("kubectl.kubeconfig");
-        if !config.exists() {
-            self.write_kubeconfig("kubectl", &self.admin);
-        }
         let stdin = self.folder.join(format!("stdin-{}", self.files.fetch_add(1, Ordering::Relaxed)));
         std::fs::write(&stdin, input).expect("a file for kubectl's input");
         Command::new(binaries().join("kubectl"))
             .arg("--kubeconfig")
-            .arg(config)
+            .arg(self.admin_kubeconfig())
             .arg("--cache-dir")
             .arg(self.folder.join("kubectl-cache"))
             .args(args)

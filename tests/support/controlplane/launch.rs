@@ -32,13 +32,18 @@ pub fn binaries() -> PathBuf {
     if let Some(folder) = std::env::var_os("SQUADCAST_TEST_BIN") {
         return folder.into();
     }
-    let folder = repository().join(".cache/controlplane/bin");
-    let programs = ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"];
+    built("controlplane", &["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"])
+}
+
+/// The folder with the programs of the Go module `tests/<module>`, which are built where they are lacking.
+pub fn built(module: &str, programs: &[&str]) -> PathBuf {
+    let folder = repository().join(".cache").join(module).join("bin");
     if !programs.iter().all(|program| folder.join(program).exists()) {
-        let built = Command::new(repository().join("tests/controlplane/build.sh")).status();
+        let mut build = Command::new(repository().join("tests/controlplane/build.sh"));
+        let done = build.arg(repository().join("tests").join(module)).status();
         assert!(
-            built.is_ok_and(|status| status.success()),
-            "tests/controlplane/build.sh failed; it says why above"
+            done.is_ok_and(|status| status.success()),
+            "tests/controlplane/build.sh tests/{module} failed; it says why above"
         );
     }
     folder
@@ -89,6 +94,8 @@ pub fn api_server(bin: &Path, folder: &Path, port: u16, etcd_port: u16, more: &[
         .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
         .args(["--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/16"])
         .arg("--authorization-mode=RBAC")
+        // As the strictest clusters have it: who sets an owner that blocks deletion needs a right of its own.
+        .arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
         .arg(flag("client-ca-file", folder, "ca.crt"))
         .arg(flag("tls-cert-file", folder, "server.crt"))
         .arg(flag("tls-private-key-file", folder, "server.key"))

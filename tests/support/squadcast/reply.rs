@@ -28,6 +28,7 @@ pub(super) struct TokenSpec {
     pub times: Option<(i64, i64)>,
     pub access_token: Option<String>,
     pub refresh_token: Option<String>,
+    pub rotates: bool,
     pub token_type: String,
     pub repeat: bool,
     pub changes: BTreeMap<String, Option<Value>>,
@@ -84,6 +85,7 @@ impl Reply {
             times: None,
             access_token: None,
             refresh_token: None,
+            rotates: false,
             token_type: "Bearer".to_owned(),
             repeat: false,
             changes: BTreeMap::new(),
@@ -166,6 +168,12 @@ impl Reply {
     #[must_use]
     pub fn refresh_token(self, text: &str) -> Self {
         self.spec(|spec| spec.refresh_token = Some(text.to_owned()))
+    }
+
+    /// A new refresh token in each answer, in place of the one sent, which is rejected from then on.
+    #[must_use]
+    pub fn rotates(self) -> Self {
+        self.spec(|spec| spec.rotates = true)
     }
 
     #[must_use]

@@ -34,6 +34,8 @@ pub struct Recorded {
     pub status: Option<u16>,
     /// When the answer was written or the client gave up.
     pub ended: Option<Instant>,
+    /// The access token of the answer.
+    pub minted: Option<String>,
 }
 
 impl Recorded {
@@ -50,6 +52,7 @@ impl Recorded {
             tls: None,
             status: None,
             ended: None,
+            minted: None,
         };
         request.refresh_token = request.header("x-refresh-token").unwrap_or_default().to_owned();
         request
@@ -75,11 +78,27 @@ pub struct Minted {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) scripts: HashMap<String, Script>,
+    /// Refresh tokens that are good for nothing any more, with those that came instead.
+    pub(super) replaced: HashMap<String, String>,
     pub(super) requests: Vec<Recorded>,
     pub(super) minted: Vec<Minted>,
     pub(super) in_flight: usize,
     pub(super) most_in_flight: usize,
     pub(super) failed_handshakes: Vec<String>,
+}
+
+impl State {
+    /// Makes a successor of a refresh token, with the same answers; the one before is good for nothing any more,
+    /// what was minted from it stays good.
+    fn replace(&mut self, refresh_token: &str) -> String {
+        let (base, number) = refresh_token.split_once('~').unwrap_or((refresh_token, "0"));
+        let next = format!("{base}~{}", number.parse::<u32>().unwrap_or_default() + 1);
+        if let Some(script) = self.scripts.get(refresh_token).cloned() {
+            self.scripts.insert(next.clone(), script);
+        }
+        self.replaced.insert(refresh_token.to_owned(), next.clone());
+        next
+    }
 }
 
 pub(super) struct Shared {
@@ -114,6 +133,8 @@ impl Shared {
             Reply::error(404)
         } else if request.method != "GET" {
             Reply::error(405)
+        } else if state.replaced.contains_key(&request.refresh_token) {
+            Reply::error(401)
         } else {
             state.scripts.get_mut(&request.refresh_token).map_or_else(|| Reply::error(401), Script::next)
         };
@@ -165,11 +186,17 @@ impl Shared {
             });
             Minted { access_token, refresh_token: refresh_token.clone(), issued_at, expires_at }
         });
+        state.requests[number].minted = Some(minted.access_token.clone());
+        let returned = match &spec.refresh_token {
+            Some(other) => other.clone(),
+            None if spec.rotates => state.replace(&refresh_token),
+            None => refresh_token,
+        };
         let mut data = Map::new();
         data.insert("access_token".to_owned(), minted.access_token.clone().into());
         data.insert("expires_at".to_owned(), minted.expires_at.into());
         data.insert("issued_at".to_owned(), minted.issued_at.into());
-        data.insert("refresh_token".to_owned(), spec.refresh_token.clone().unwrap_or(refresh_token).into());
+        data.insert("refresh_token".to_owned(), returned.into());
         data.insert("type".to_owned(), spec.token_type.clone().into());
         for (name, change) in &spec.changes {
             match change {

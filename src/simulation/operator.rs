@@ -1,0 +1,227 @@
+//! A process of the operator: its real parts, put together as `cli::run` does, at the edges of the model.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
+
+use super::{cluster::Cluster, feed::Feed, judge::Judge, squadcast::Squadcast, time::Time, wrong::Wrong};
+use crate::{
+    controller::{Controller, Index, Settings, SharedIndex, Watch},
+    ops::{health::Heartbeat, metrics::Metrics, shutdown::Shutdown},
+    reconcile::Context,
+    squadcast::{Exchanges, Failure, Grant, Rate, RefreshToken, Region, Regions, Transport},
+};
+
+/// How long work in hand may take after a signal.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// What happens to a process. Clones are the same process.
+#[derive(Clone)]
+pub(super) struct Process(Arc<Fate>);
+
+struct Fate {
+    number: u64,
+    dead: AtomicBool,
+    leads: AtomicBool,
+    /// Dies after so many more requests; whether the next one is still done.
+    dies: Mutex<Option<(u32, bool)>>,
+    died: Notify,
+}
+
+impl Process {
+    fn new(number: u64) -> Self {
+        Self(Arc::new(Fate {
+            number,
+            dead: AtomicBool::new(false),
+            leads: AtomicBool::new(true),
+            dies: Mutex::new(None),
+            died: Notify::new(),
+        }))
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.0.dead.load(Relaxed)
+    }
+
+    /// Counts a request. `Some`: the process dies at this one, after it was done or before.
+    pub(super) fn dies_at_this_request(&self) -> Option<bool> {
+        let mut dies = self.0.dies.lock().unwrap();
+        let (left, done) = dies.as_mut()?;
+        match left.checked_sub(1) {
+            Some(fewer) => {
+                *left = fewer;
+                None
+            }
+            None => Some(*done),
+        }
+    }
+
+    /// Never answers.
+    pub(super) async fn die<T>(&self) -> T {
+        self.0.dead.store(true, Relaxed);
+        self.0.died.notify_one();
+        std::future::pending().await
+    }
+
+    /// Waits until it has died.
+    pub(super) async fn died(&self) {
+        self.0.died.notified().await;
+    }
+
+    /// It will die after so many more requests.
+    pub(super) fn will_die(&self, requests: u32, done: bool) {
+        *self.0.dies.lock().unwrap() = Some((requests, done));
+    }
+
+    pub(super) fn survives(&self) {
+        *self.0.dies.lock().unwrap() = None;
+    }
+}
+
+/// A process that runs.
+pub(super) struct Operator {
+    pub(super) process: Process,
+    shutdown: Shutdown,
+    lead: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    metrics: Arc<Metrics>,
+}
+
+/// What there is outside of a process.
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) cluster: Cluster,
+    pub(super) squadcast: Squadcast,
+    pub(super) time: Time,
+    pub(super) judge: Judge,
+    pub(super) wrong: Option<Wrong>,
+}
+
+impl Operator {
+    /// Starts a process that looks at the clock so often.
+    pub(super) fn start(world: &World, number: u64, look: Duration) -> Self {
+        let process = Process::new(number);
+        let shutdown = Shutdown::default();
+        let index = SharedIndex::new(Index::new(false));
+        let metrics = Arc::new(Metrics::new(world.time.wall()));
+        let clock = {
+            let (time, wrong) = (world.time.clone(), world.wrong);
+            move || if wrong == Some(Wrong::SleepsOn) { time.monotonic() } else { time.wall() }
+        };
+        let link = Link { world: world.clone(), process: process.clone() };
+        let context = Context {
+            client: world.cluster.client(&process),
+            exchanges: Exchanges::new(link, (), Rate::default(), Arc::new(clock.clone())),
+            regions: Regions::default(),
+            label_required: false,
+            clock: Box::new(clock),
+            may_act: {
+                let process = process.clone();
+                Box::new(move || process.0.leads.load(Relaxed) && !process.is_dead())
+            },
+            still_wanted: {
+                let (index, shutdown) = (index.clone(), shutdown.clone());
+                Box::new(move |input| !shutdown.is_requested() && index.lock().still_wanted(input))
+            },
+            still_there: {
+                let index = index.clone();
+                Box::new(move |credential| index.lock().still_there(credential))
+            },
+            tell: Box::new(|_, _| {}),
+        };
+        let feed = Feed { cluster: world.cluster.clone(), time: world.time.clone(), wrong: world.wrong };
+        let settings = Settings {
+            watches: (vec![Arc::new(feed.clone()) as Arc<dyn Watch>], vec![Arc::new(feed) as Arc<dyn Watch>]),
+            concurrency: 32,
+            patience: PATIENCE,
+            look,
+        };
+        let controller = Controller::new(
+            settings,
+            Arc::new(context),
+            index,
+            metrics.clone(),
+            crate::ops::health::Readiness::default(),
+            Heartbeat::default(),
+        );
+        let (lead, leads) = watch::channel(true);
+        let task = tokio::spawn(controller.run(leads, shutdown.clone()));
+        Self { process, shutdown, lead, task, metrics }
+    }
+
+    /// It gets the lease, or loses it.
+    pub(super) fn lead(&self, leads: bool) {
+        self.process.0.leads.store(leads, Relaxed);
+        self.lead.send_replace(leads);
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.process.0.leads.load(Relaxed)
+    }
+
+    /// It is gone from one moment to the next.
+    pub(super) fn kill(&self) {
+        self.process.0.dead.store(true, Relaxed);
+        self.task.abort();
+    }
+
+    /// It is told to stop, and has its time for that. False where it takes longer.
+    pub(super) async fn stop(&mut self) -> bool {
+        self.shutdown.request();
+        let most = PATIENCE + Duration::from_secs(1);
+        let ended = tokio::time::timeout(most, &mut self.task).await.is_ok();
+        self.kill();
+        ended
+    }
+
+    /// A reconcile has ended in a panic.
+    pub(super) fn panicked(&self) -> bool {
+        self.metrics.encode().contains("outcome=\"panic\"")
+    }
+}
+
+/// The way of one process to Squadcast.
+struct Link {
+    world: World,
+    process: Process,
+}
+
+impl Transport for Link {
+    fn exchange<'a>(
+        &'a self,
+        _: &'a Region,
+        token: &'a RefreshToken,
+    ) -> BoxFuture<'a, Result<Grant, Failure>> {
+        Box::pin(async move {
+            let World { cluster, squadcast, judge, wrong, .. } = &self.world;
+            if self.process.is_dead() {
+                return self.process.die().await;
+            }
+            let may = self.process.0.leads.load(Relaxed);
+            judge.asked(cluster, squadcast, &self.world.time, token, self.process.number(), may);
+            let answer = squadcast.exchange(token, self.process.number()).await;
+            if self.process.is_dead() {
+                return self.process.die().await;
+            }
+            judge.answered((cluster, squadcast, &self.world.time), token, self.process.number(), &answer);
+            match wrong {
+                Some(wrong) => wrong.answer(answer),
+                None => answer,
+            }
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! Scripts that showed something once. `make simulate` prints such a test for what it finds; `super` shows how to
+//! read it.
+
+#[allow(unused_imports, reason = "what a script may name")]
+use super::{
+    plays_well,
+    script::{Api::*, Mood::*, Refusal::*, Step::*},
+};
+
+/// A status that could not be written for all the changes that others make to the resource.
+#[test]
+fn failures_that_could_not_be_told_are_counted() {
+    plays_well(false, &[(Storm(7), 0), (MoveTarget(0, 0), 10)]);
+}
+
+#[test]
+fn a_target_that_is_edited_just_before_the_machine_sleeps() {
+    plays_well(false, &[(Edit(0), 0), (Sleep(45), 0)]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_to_the_second_of_the_last_issue() {
+    plays_well(false, &[(Edit(0), 0), (SetClock(-4232), 0)]);
+}
+
+/// What was to be tried at an instant of the clock before comes at once, not when the clock gets there again.
+#[test]
+fn a_back_off_ends_when_the_clock_is_set_back() {
+    plays_well(
+        false,
+        &[(Squadcast(Unavailable), 0), (Replace(0), 100), (SetClock(-50_000), 0), (Squadcast(Fine), 8000)],
+    );
+}
+
+/// When the last token came is known better from after the clock was set than from before.
+#[test]
+fn exchanges_stay_apart_when_the_clock_is_set_back() {
+    plays_well(false, &[(SetClock(-42), 0), (Replace(0), 0)]);
+}
+
+/// What a list does not show is gone, although a reconcile that runs meanwhile has read it.
+#[test]
+fn a_target_that_goes_unseen_while_it_is_looked_at() {
+    plays_well(
+        false,
+        &[(Relist, 0), (Api(Refusing), 0), (DeleteSource(0), 0), (DeleteTarget(0), 0), (Lead(false), 0)],
+    );
+}
+
+/// Until the watches tell that a resource is another and its Secret gone, nothing is tried in a loop.
+#[test]
+fn a_resource_that_is_made_again_while_the_watches_lag() {
+    plays_well(
+        false,
+        &[
+            (Squadcast(Rotating), 0),
+            (Fight(2, 1), 0),
+            (Squadcast(Unavailable), 1),
+            (Lag(89, 89), 0),
+            (Recreate(2), 9),
+        ],
+    );
+}
