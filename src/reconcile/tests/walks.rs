@@ -217,7 +217,7 @@ impl World {
         };
         let slots = Arc::new(Semaphore::new(1));
         let slot = Slot::new(slots.clone(), slots.acquire_owned().await.unwrap());
-        let done = reconcile(&self.context, &slot, &input, self.memory.clone()).await;
+        let done = Box::pin(reconcile(&self.context, &slot, &input, self.memory.clone())).await;
         self.memory = done.memory;
         done.outcome
     }
@@ -286,10 +286,11 @@ impl World {
 
 #[tokio::test]
 async fn a_request_and_a_repair_get_no_answer_from_before_and_others_do() {
+    type Change = Box<dyn Fn(&World)>;
     let edit = json!({ "data": { "access_token": BASE64.encode("edited") } });
     let notes = json!({ "metadata": { "annotations": { names::ANNOTATION_FINGERPRINT: null } } });
     let template = json!({ "target": { "template": { "access_token": "{{ access_token }}" } } });
-    let changes: [(&str, Box<dyn Fn(&World)>, usize); 5] = [
+    let changes: [(&str, Change, usize); 5] = [
         ("asked for", Box::new(|world| world.request("one")), 3),
         ("edited", Box::new(move |world| world.target(&edit)), 3),
         ("deleted", Box::new(|world| drop(world.cluster.lock().unwrap().secrets.remove("token"))), 3),
