@@ -178,7 +178,7 @@ impl World {
             move || squadcast.now()
         };
         let wanted = Arc::new(AtomicBool::new(true));
-        let still_wanted = wanted.clone();
+        let (still_wanted, sources) = (wanted.clone(), cluster.clone());
         let exchanges =
             Exchanges::new(Shared(squadcast.clone()), (), Rate::default(), Arc::new(clock(&squadcast)));
         let context = Context {
@@ -188,7 +188,12 @@ impl World {
             label_required: false,
             clock: Box::new(clock(&squadcast)),
             may_act: Box::new(|| true),
-            still_wanted: Box::new(move |_| still_wanted.load(Ordering::SeqCst)),
+            // What counts is the source as it was read, not as the watches had told of it before.
+            still_wanted: Box::new(move |input| {
+                let version = facts(&sources.lock().unwrap().secrets["source"]).resource_version;
+                let same = matches!(&input.source, Known::Facts(read) if read.resource_version == version);
+                same && still_wanted.load(Ordering::SeqCst)
+            }),
             still_there: Box::new(|_| true),
             tell: Box::new(|_, _| {}),
         };
