@@ -98,11 +98,13 @@ check-generated: helm ## Check that generated files are what the code makes
 fuzz: tools ## Fuzz what reads other people's bytes: RUNS answers, ten million by default (5 minutes and the build)
 	@fuzz/run.sh
 
-deny: ## Check licences and sources of dependencies, where cargo-deny is installed
-	@if cargo deny --version >/dev/null 2>&1; then \
-		cargo deny --log-level error check bans licenses sources; \
+deny: ## Check dependencies: licences, sources, and advisories where there is a network; needs cargo-deny
+	@if ! cargo deny --version >/dev/null 2>&1; then \
+		echo "cargo-deny is not installed (cargo install --locked cargo-deny): dependencies are not checked here"; \
 	else \
-		echo "cargo-deny is not installed: licences and sources are not checked here"; \
+		cargo deny --log-level error check bans licenses sources || exit 1; \
+		if cargo deny --log-level off fetch db >/dev/null 2>&1; then cargo deny --log-level error check advisories; \
+		else echo "the database of advisories cannot be fetched from here: advisories are not checked"; fi; \
 	fi
 
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl

@@ -94,7 +94,7 @@ pub struct Reply {
 pub enum Body {
     /// All of it.
     Whole(Zeroizing<Vec<u8>>),
-    /// Over [`MAX_BODY`].
+    /// More than is read of any answer: 64 KiB.
     TooLong,
     /// The connection ended before the body did.
     BrokenOff,
