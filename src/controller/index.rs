@@ -18,8 +18,8 @@ use self::{
     signature::{Signature, still_as_read},
 };
 use crate::{
-    api::SquadcastCredentialStatus,
-    reconcile::{Credential, Input, Key, Known},
+    api::{Key, SquadcastCredentialStatus},
+    reconcile::{Credential, Input, Known},
     secret::{SecretFacts, SecretMeta},
 };
 

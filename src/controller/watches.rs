@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 
 use super::index::WatchId;
 use crate::{
-    api::{SquadcastCredential, names},
+    api::{Key, SquadcastCredential, names},
     ops::{clients::WATCH_SECONDS, health::Readiness},
-    reconcile::{Credential, Key},
+    reconcile::Credential,
     secret::SecretMeta,
 };
 

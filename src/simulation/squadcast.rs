@@ -103,6 +103,7 @@ impl Squadcast {
             Mood::Silent => fail(Reason::Timeout, None),
             Mood::Strange => fail(Reason::InvalidResponse, None),
             Mood::Limiting(wait) => fail(Reason::RateLimited, wait),
+            Mood::Unpaid => fail(Reason::PaymentRequired, None),
             mood if mood == Mood::Confused || !state.good.contains(token.expose()) => {
                 state.rejected.insert(token.expose().to_owned());
                 fail(Reason::RefreshTokenRejected, None)

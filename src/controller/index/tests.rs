@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Index, Learned};
 use crate::{
-    api::{SquadcastCredential, names},
-    reconcile::{Credential, Input, Key, Known},
+    api::{Key, SquadcastCredential, names},
+    reconcile::{Credential, Input, Known},
     secret::{SecretFacts, SecretMeta},
 };
 
