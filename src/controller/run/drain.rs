@@ -26,7 +26,9 @@ impl Controller {
             }
             if next_try <= tokio::time::Instant::now() {
                 next_try = tokio::time::Instant::now() + SAVE_AGAIN;
-                unsaved.iter().for_each(|key| self.save(key));
+                for key in &unsaved {
+                    self.save(key);
+                }
             }
             tokio::select! {
                 Some(ended) = self.tasks.join_next() => if let Ok(ended) = ended { self.ended(ended); },
