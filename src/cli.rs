@@ -137,8 +137,21 @@ pub(crate) struct CheckArgs {
     /// Make three exchanges 6 s apart, and tell how Squadcast treats repeated ones.
     #[arg(long)]
     probe: bool,
+    /// Form of what is told.
+    #[arg(long, value_enum, default_value_t)]
+    output: CheckOutput,
     #[command(flatten)]
     squadcast: SquadcastArgs,
+}
+
+/// The form of what `check` tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CheckOutput {
+    /// For people, a line a fact, as soon as it is known.
+    #[default]
+    Text,
+    /// For programs: one object, at the end.
+    Json,
 }
 
 /// Why a command ended without doing its work.

@@ -295,6 +295,7 @@ impl Lead {
                  wait, it is asked again by itself.",
                 region.name
             ),
+            status: None,
             retry_after: Some(left),
             requested_at: (self.inner.clock)(),
         }
