@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos crd manifest docs check-generated deny controlplane helm prometheus image tools
+.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos crd manifest pages check-generated deny controlplane helm prometheus image tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -88,7 +88,7 @@ crd: ## Write the resource's definition from the code
 manifest: helm ## Write what kubectl installs from the chart
 	@deploy/generate.sh >$(MANIFEST).new && mv $(MANIFEST).new $(MANIFEST)
 
-docs: controlplane helm prometheus ## Write what docs/ holds of the definition, and of runs with a real control plane and Prometheus
+pages: controlplane helm prometheus ## Write what docs/ holds of the definition, and of runs with a real control plane and Prometheus
 	@WRITE_DOCS=1 cargo test --quiet --test docs reference
 	@WRITE_DOCS=1 cargo test --quiet --test cluster_monitoring
 

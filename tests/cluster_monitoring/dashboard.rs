@@ -14,7 +14,7 @@ use crate::support::{DEADLINE, Reply, Script, eventually};
 const HEAD: &str = "# The dashboard's data
 
 What the panels of `charts/squadcast-operator/files/dashboard.json` showed in a run of the tests: four resources, of which one
-fails to be renewed, one was refused, and one waits for its Secret. `make docs` writes this page; the test
+fails to be renewed, one was refused, and one waits for its Secret. `make pages` writes this page; the test
 `cluster_monitoring dashboard::every_panel_shows_data_of_a_real_operator` goes red when a query of a panel finds no data.
 
 | panel | series | value |
@@ -112,5 +112,5 @@ async fn every_panel_shows_data_of_a_real_operator() {
     let mut told: Vec<_> =
         told.lines().filter_map(|row| row.strip_prefix("| ")?.split(" | ").next()).collect();
     told.dedup();
-    assert_eq!(told[1..], titles, "docs/dashboard.md has other panels: run make docs");
+    assert_eq!(told[1..], titles, "docs/dashboard.md has other panels: run make pages");
 }

@@ -18,7 +18,7 @@ pub fn tells(path: &str, seen: &str) {
     let more: Vec<_> = told.iter().filter(|line| !seen.contains(line)).collect();
     assert!(
         lacks.is_empty() && more.is_empty(),
-        "{path} is not what happens any more: run make docs, and look at the change\nit lacks {lacks:#?}\nit has {more:#?}"
+        "{path} is not what happens any more: run make pages, and look at the change\nit lacks {lacks:#?}\nit has {more:#?}"
     );
 }
 

@@ -9,6 +9,7 @@ mod lists;
 mod markdown;
 mod metrics;
 mod reference;
+mod values;
 
 /// A file of the repository.
 fn file(path: &str) -> String {

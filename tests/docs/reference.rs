@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::{file, root};
 
 const PAGE: &str = "docs/reference.md";
-const BEGIN: &str = "<!-- begin: written by make docs -->\n";
-const END: &str = "<!-- end: written by make docs -->\n";
+const BEGIN: &str = "<!-- begin: written by make pages -->\n";
+const END: &str = "<!-- end: written by make pages -->\n";
 
 /// One line of a table.
 fn cell(text: &str) -> String {
@@ -118,7 +118,7 @@ fn the_reference_is_what_the_definition_says() {
     } else {
         assert!(
             page == wanted,
-            "{PAGE} is not what the definition says: run make docs, and look at the change"
+            "{PAGE} is not what the definition says: run make pages, and look at the change"
         );
     }
 }
