@@ -71,7 +71,7 @@ async fn check_tells_the_way_the_answer_the_life_and_the_clock() {
     assert_eq!((fact(&limited, "status"), fact(&limited, "wait")), ("HTTP 429", "Squadcast asks for 7 s"));
     let nobody = format!("test=https://127.0.0.1:{}", free_port());
     let refused = check(&nobody, &standin, &[]).await;
-    assert_eq!((fact(&refused, "tls"), fact(&refused, "status")), ("not known: no answer came", "none"));
+    assert_eq!((fact(&refused, "tls"), fact(&refused, "status")), ("not verified: no answer came", "none"));
 }
 
 #[tokio::test]

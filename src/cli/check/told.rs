@@ -179,7 +179,7 @@ impl Told {
         let tls = match self.tls {
             Some(Tls::Off) => "off: the refresh token travelled unencrypted",
             Some(Tls::Verified) => "verified: the server's certificate is trusted here",
-            None => "not known: no answer came",
+            None => "not verified: no answer came",
         };
         let status = self.status.map_or("none".to_owned(), |status| format!("HTTP {status}"));
         let mut lines = vec![
