@@ -33,7 +33,9 @@ fn exists(level: &str, path: &str) -> bool {
             vec![format!("src/{joined}.rs"), format!("src/{inline}.rs")]
         }
         "wire" | "chart" | "cluster_image" => vec![format!("tests/{level}.rs")],
-        "cluster" | "cluster_chart" | "chaos" => vec![format!("tests/{level}/{joined}.rs")],
+        "docs" | "cluster" | "cluster_chart" | "cluster_monitoring" | "chaos" => {
+            vec![format!("tests/{level}/{joined}.rs")]
+        }
         _ => vec![],
     };
     files.iter().any(|file| tests_in(&root.join(file)).contains(name))
@@ -43,7 +45,17 @@ fn exists(level: &str, path: &str) -> bool {
 fn every_test_that_the_table_names_exists() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/README.md");
     let text = std::fs::read_to_string(readme).expect("tests/README.md");
-    let levels = ["lib", "wire", "cluster", "chart", "cluster_chart", "cluster_image", "chaos"];
+    let levels = [
+        "lib",
+        "wire",
+        "cluster",
+        "chart",
+        "docs",
+        "cluster_chart",
+        "cluster_image",
+        "cluster_monitoring",
+        "chaos",
+    ];
     let names_tests = |row: &&str| levels.iter().any(|level| row.contains(&format!("`{level} ")));
     let rows = text.lines().filter_map(|line| line.strip_prefix("| ")).filter(names_tests);
     let mut named = 0;

@@ -292,9 +292,10 @@ impl Lead {
             reason: Reason::RateLimited,
             message: format!(
                 "Squadcast asked for a pause with several refresh tokens of region \"{}\" (HTTP 429): \
-                 wait, it is asked again by itself.",
+                 wait, it is tried again by itself.",
                 region.name
             ),
+            status: None,
             retry_after: Some(left),
             requested_at: (self.inner.clock)(),
         }
