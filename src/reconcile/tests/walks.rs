@@ -210,11 +210,16 @@ impl World {
 
     /// Looks at the resource; says what has come of it.
     async fn walk(&mut self) -> &'static str {
+        self.walk_with(Known::Present).await
+    }
+
+    /// Looks at the resource with what the watches have told of its source.
+    async fn walk_with(&mut self, source: Known) -> &'static str {
         let credential = credential(&self.cluster.lock().unwrap().resource);
         let input = Input {
             writes_back: credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack,
             credential: Arc::new(credential),
-            source: Known::Present,
+            source,
             target: Known::Present,
             rival: None,
             holder_leaves: false,
@@ -381,4 +386,10 @@ async fn labels_and_owners_are_kept_while_exchanges_fail() {
     assert_eq!(world.walk().await, "waiting");
     kept(&world, "until the next attempt");
     assert_eq!((world.sent(), world.holds().as_str()), (2, "access-1"));
+}
+
+#[tokio::test]
+async fn a_source_that_the_watch_has_not_told_of_yet_is_read() {
+    let mut world = World::new().await;
+    assert_eq!(world.walk_with(Known::Absent).await, "issued");
 }
