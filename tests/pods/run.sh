@@ -17,7 +17,7 @@ fi
 
 [ -z "${KUBERNETES:-}" ] || { echo "test-pods: the kubelet is there in the newest version alone: leave KUBERNETES away" >&2 && exit 1; }
 
-packages=(containerd runc containernetworking-plugins iproute2 iptables)
+# The packages whose programs are not there; another containerd than Debian's does as well.
 missing() {
 	local list=()
 	command -v containerd >/dev/null && command -v ctr >/dev/null || list+=(containerd)
@@ -30,10 +30,11 @@ missing() {
 if [ -n "$(missing)" ] && [ -n "${INSTALL:-}" ] && command -v apt-get >/dev/null; then
 	echo "==> Installing $(missing)"
 	export DEBIAN_FRONTEND=noninteractive
-	{ apt-get update && apt-get install --yes --no-install-recommends "${packages[@]}"; } >/dev/null
+	# Unquoted on purpose: these are words.
+	{ apt-get update && apt-get install --yes --no-install-recommends $(missing); } >/dev/null
 fi
 if [ -n "$(missing)" ]; then
-	echo "test-pods: missing: $(missing); on Debian and Ubuntu: apt-get install --no-install-recommends ${packages[*]}" >&2
+	echo "test-pods: missing: $(missing); on Debian and Ubuntu: apt-get install --no-install-recommends $(missing)" >&2
 	exit 1
 fi
 
