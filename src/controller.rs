@@ -8,6 +8,7 @@ mod index;
 mod queue;
 mod run;
 mod timers;
+mod watched;
 mod watches;
 
 pub use index::{Index, Learned, SharedIndex, WatchId};

@@ -11,7 +11,7 @@ const SAVE_AGAIN: Duration = Duration::from_secs(1);
 impl Controller {
     /// Resources whose replaced refresh token is nowhere but in this process.
     pub(super) fn unsaved(&self) -> Vec<Key> {
-        self.memories.iter().filter(|(_, (_, memory))| memory.unsaved()).map(|(key, _)| key.clone()).collect()
+        self.memories.iter().filter(|(_, known)| known.memory.unsaved()).map(|(key, _)| key.clone()).collect()
     }
 
     /// Lets the reconciles that run end, and saves what would be lost, within the patience that is left to them.
@@ -51,8 +51,8 @@ impl Controller {
     /// Tries once more to write a replaced refresh token back, whatever the back-off.
     fn save(&mut self, key: &Key) {
         if let Ok(permit) = self.slots.clone().try_acquire_owned() {
-            if let Some((_, memory)) = self.memories.get_mut(key) {
-                memory.last_chance = true;
+            if let Some(known) = self.memories.get_mut(key) {
+                known.memory.last_chance = true;
             }
             self.reconcile(key.clone(), permit);
         }

@@ -100,7 +100,7 @@ impl Controller {
 
     fn forget(&mut self, key: &Key) {
         self.timers.set(key, None);
-        if self.memories.remove(key).is_some_and(|(_, memory)| memory.unsaved()) {
+        if self.memories.remove(key).is_some_and(|known| known.memory.unsaved()) {
             lost(key);
         }
     }
