@@ -3,7 +3,7 @@
 //!
 //! Load is prepared by 32 parallel requests. Raw limits are those of bare clients (`bare.rs`) that make the same
 //! requests and the same exchanges on the same API server, 32 in flight. Settings come from the environment:
-//! `ONLY` names sections, the others sizes; `make bench-help` lists them.
+//! `ONLY` names sections, the others sizes; `docs/performance.md` lists them.
 
 #![allow(
     clippy::unwrap_used,
