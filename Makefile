@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos bench bench-core crd manifest check-generated deny controlplane helm image tools
+.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos bench bench-core crd manifest pages check-generated deny controlplane helm prometheus image tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -44,6 +44,8 @@ test: tools ## Run every check and test, as CI does; the cheap ones first
 	@$(MAKE) -s controlplane
 	@echo "==> helm for the chart's tests (the first time 2 to 3 minutes to build)"
 	@$(MAKE) -s helm
+	@echo "==> Prometheus for the tests of alerts and dashboard (the first time 2 to 3 minutes to build)"
+	@$(MAKE) -s prometheus
 	@echo "==> Image (the first time, and after a change of the code, 2 to 4 minutes on 2 cores)"
 	@$(MAKE) -s image
 	@echo "==> Generated files"
@@ -78,7 +80,7 @@ simulate-wrong: ## Play operators that are wrong on purpose until each is found 
 wire: ## Run the tests of the exchange against an HTTPS stand-in
 	@tests/level.sh wire
 
-cluster: controlplane helm ## Run the built operator against a real control plane
+cluster: controlplane helm prometheus ## Run the built operator against a real control plane
 	@tests/level.sh cluster
 
 chaos: controlplane ## Kill the operator 1000 times and disturb its cluster for longer, in about 10 minutes; shows the figures
@@ -96,6 +98,10 @@ crd: ## Write the resource's definition from the code
 manifest: helm ## Write what kubectl installs from the chart
 	@deploy/generate.sh >$(MANIFEST).new && mv $(MANIFEST).new $(MANIFEST)
 
+pages: controlplane helm prometheus ## Write what docs/ holds of the definition, and of runs with a real control plane and Prometheus
+	@WRITE_DOCS=1 cargo test --quiet --test docs reference
+	@WRITE_DOCS=1 cargo test --quiet --test cluster_monitoring
+
 check-generated: helm ## Check that generated files are what the code makes
 	@operator=$$($(OPERATOR)) && test -n "$$operator" || exit 1; \
 	"$$operator" crd | diff -u $(CRD) - || \
@@ -103,16 +109,19 @@ check-generated: helm ## Check that generated files are what the code makes
 	diff -u $(CHART_CRD) $(CRD) || \
 		{ echo "$(CHART_CRD) differs from $(CRD): run make crd" >&2; exit 1; }; \
 	deploy/generate.sh | diff -u $(MANIFEST) - || \
-		{ echo "$(MANIFEST) differs from what the chart makes: run make manifest, and look at the change" >&2; exit 1; }
+		{ echo "$(MANIFEST) differs from what the chart makes: run make manifest, and look at the change" >&2; exit 1; }; \
+	cargo test --quiet --test docs reference
 
 fuzz: tools ## Fuzz what reads other people's bytes: RUNS answers, ten million by default (5 minutes and the build)
 	@fuzz/run.sh
 
-deny: ## Check licences and sources of dependencies, where cargo-deny is installed
-	@if cargo deny --version >/dev/null 2>&1; then \
-		cargo deny --log-level error check bans licenses sources; \
+deny: ## Check dependencies: licences, sources, and advisories where there is a network; needs cargo-deny
+	@if ! cargo deny --version >/dev/null 2>&1; then \
+		echo "cargo-deny is not installed (cargo install --locked cargo-deny): dependencies are not checked here"; \
 	else \
-		echo "cargo-deny is not installed: licences and sources are not checked here"; \
+		cargo deny --log-level error check bans licenses sources || exit 1; \
+		if cargo deny --log-level off fetch db >/dev/null 2>&1; then cargo deny --log-level error check advisories; \
+		else echo "the database of advisories cannot be fetched from here: advisories are not checked"; fi; \
 	fi
 
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
@@ -120,6 +129,9 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 
 helm: ## Build helm
 	@tests/controlplane/build.sh tests/helm
+
+prometheus: ## Build Prometheus and promtool
+	@tests/controlplane/build.sh tests/prometheus
 
 image: ## Build the image as an archive, without a container engine
 	@image/archive.sh .cache/image/squadcast-operator.tar

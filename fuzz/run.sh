@@ -29,14 +29,19 @@ for target in $targets; do
 	echo "==> $target: $cases cases"
 	log=$cache/$target.log
 	if ! "$cache/target/$host/release/$target" "$cache/$target" "regressions/$target" "seeds/$target" \
-		-runs="$cases" -max_len=4096 -timeout=5 -rss_limit_mb=512 -malloc_limit_mb=64 -print_final_stats=1 \
+		-runs="$cases" -max_len=4096 -timeout=5 -rss_limit_mb=512 -print_final_stats=1 \
 		-artifact_prefix="regressions/$target/" -dict="$target.dict" >"$log" 2>&1; then
 		tail -n 40 "$log" >&2
 		echo "fuzz: $target found something; the case is in fuzz/regressions/$target: mend it and keep the case" >&2
 		exit 1
 	fi
 	stat() { sed -n "s/^stat::$1: *//p" "$log"; }
+	executed=$(stat number_of_executed_units)
+	if [ "${executed:-0}" -lt "$cases" ]; then
+		echo "fuzz: $target ended after ${executed:-0} of $cases cases; its output is in $log" >&2
+		exit 1
+	fi
 	summary+="$(printf '%-9s %9s cases, %4s MB at most, 0 panics' "$target" \
-		"$(stat number_of_executed_units)" "$(stat peak_rss_mb)")"$'\n'
+		"$executed" "$(stat peak_rss_mb)")"$'\n'
 done
 printf '%s' "$summary"

@@ -4,6 +4,7 @@
 mod condition;
 mod credential;
 mod duration;
+mod key;
 pub mod names;
 mod reason;
 mod status;
@@ -14,5 +15,6 @@ pub use credential::{
     SquadcastCredentialSpec, Target, WorkloadKind, crd,
 };
 pub use duration::{InvalidDuration, SpecDuration};
+pub use key::Key;
 pub use reason::Reason;
 pub use status::SquadcastCredentialStatus;

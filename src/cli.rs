@@ -46,6 +46,8 @@ enum Command {
     /// Print the CustomResourceDefinition as YAML.
     Crd,
     /// Make one exchange from here and print what a resource would report; never prints a token.
+    ///
+    /// The exit code is 0 where a token came, 1 where none did, 2 where the command line makes no sense.
     Check(CheckArgs),
 }
 
@@ -56,12 +58,12 @@ pub(crate) struct RunArgs {
     /// Namespaces to watch, separated by commas [default: all].
     #[arg(long, value_name = "A,B", env = "SQUADCAST_OPERATOR_NAMESPACES", value_delimiter = ',', value_parser = values::namespace)]
     namespaces: Vec<String>,
-    #[command(flatten)]
-    squadcast: SquadcastArgs,
     /// A region to add or override; may be repeated, in the environment separated by white space. The API URL
     /// is what templates call api_url.
     #[arg(long = "region", value_name = "NAME=AUTH_URL[,API_URL]", env = "SQUADCAST_OPERATOR_REGION")]
     regions: Vec<String>,
+    #[command(flatten)]
+    squadcast: SquadcastArgs,
     /// Address that serves /livez, /readyz and /metrics [default: [::]:8080, else 0.0.0.0:8080].
     #[arg(long, value_name = "ADDR", env = "SQUADCAST_OPERATOR_LISTEN")]
     listen: Option<Listen>,
@@ -98,7 +100,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_EXCHANGE_CONCURRENCY", default_value_t = 8, value_parser = values::count)]
     exchange_concurrency: u16,
     /// Form of the log.
-    #[arg(long, env = "SQUADCAST_OPERATOR_LOG_FORMAT", value_enum, default_value_t)]
+    #[arg(long, value_name = "FORMAT", env = "SQUADCAST_OPERATOR_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
     /// What to log: a level, or TARGET=LEVEL, separated by commas.
     #[arg(long, value_name = "DIRECTIVES", env = "SQUADCAST_OPERATOR_LOG_FILTER", default_value = "info")]
@@ -137,8 +139,21 @@ pub(crate) struct CheckArgs {
     /// Make three exchanges 6 s apart, and tell how Squadcast treats repeated ones.
     #[arg(long)]
     probe: bool,
+    /// Form of what is told.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: CheckOutput,
     #[command(flatten)]
     squadcast: SquadcastArgs,
+}
+
+/// The form of what `check` tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CheckOutput {
+    /// For people, a line a fact, as soon as it is known.
+    #[default]
+    Text,
+    /// For programs: one object, at the end.
+    Json,
 }
 
 /// Why a command ended without doing its work.

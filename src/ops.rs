@@ -15,7 +15,7 @@ pub mod shutdown;
 pub mod telemetry;
 
 #[cfg(test)]
-mod fake_api;
+pub(crate) mod fake_api;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;

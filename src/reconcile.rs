@@ -30,8 +30,8 @@ pub use self::{
     act::{Acted, Issued},
     aftermath::Aftermath,
     decide::{Blocked, Case, Decision, Why, decide},
-    input::{Credential, Input, Key, Known},
-    memory::{Leftover, Memory, Pending},
+    input::{Credential, Input, Known},
+    memory::{Duty, Leftover, Memory, Pending},
     observe::{Content, FoundToken, Observation, Source, Target},
     ownership::{Claim, claim},
     report::{Note, Report, report},
@@ -126,6 +126,13 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
         learned.secrets.clear();
         if unread.is_none() {
             note_reads(&mut learned, credential, &seen);
+        }
+        if look.writes_back
+            && let Some(sent) = seen.fingerprint()
+            && let Some(grant) = ctx.exchanges.left_behind(sent)
+        {
+            let duty = Duty::new(ctx.exchanges.clone(), sent, credential.key.clone());
+            memory.pending = Some(Pending::left_behind(grant, duty));
         }
         let remembered = memory.clone();
         let regions: Vec<&str> = ctx.regions.names().collect();

@@ -51,7 +51,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn script(write_back: bool, steps: &[(Step, u32)]) -> Script {
-    Script { write_back, steps: steps.to_vec() }
+    Script { write_back, steps: steps.to_vec(), in_full: false }
 }
 
 fn plays_well(write_back: bool, steps: &[(Step, u32)]) {
@@ -78,9 +78,22 @@ fn a_quiet_life() {
 #[test]
 fn fifteen_hours_of_outage_cost_no_token() {
     for begins in [0u32, 28, 29, 30, 31, 32] {
-        let outage = (Squadcast(Unavailable), 15 * 3600);
-        plays_well(false, &[(Squadcast(Fine), begins * 3600), outage, (Squadcast(Fine), 3600)]);
+        outage(begins, 15).unwrap_or_else(|broken| panic!("after {begins} h: {broken}"));
     }
+}
+
+/// Or the test above would prove nothing.
+#[test]
+fn an_outage_that_outlasts_the_life_is_not_overlooked() {
+    let broken = outage(0, 50).unwrap_err();
+    assert!(broken.contains("has expired"), "{broken}");
+}
+
+/// An outage of Squadcast, in hours from the first token on, in which no token may expire.
+fn outage(begins: u32, length: u32) -> Result<play::Played, String> {
+    let steps = [(Fine, begins), (Unavailable, length), (Fine, 1)];
+    let steps = steps.map(|(mood, hours)| (Squadcast(mood), hours * 3600));
+    play(&Script { in_full: true, ..script(false, &steps) }, None, false)
 }
 
 #[test]

@@ -1,8 +1,21 @@
-//! The table in `tests/README.md` names tests that exist.
+//! The tables in `tests/README.md` and the claims of `docs/security.md` name tests that exist.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// Where tests are, as the tables name it.
+const LEVELS: [&str; 9] = [
+    "lib",
+    "wire",
+    "cluster",
+    "chart",
+    "docs",
+    "cluster_chart",
+    "cluster_image",
+    "cluster_monitoring",
+    "chaos",
+];
 
 /// The tests of one file: functions whose attribute says so.
 fn tests_in(path: &Path) -> BTreeSet<String> {
@@ -33,18 +46,34 @@ fn exists(level: &str, path: &str) -> bool {
             vec![format!("src/{joined}.rs"), format!("src/{inline}.rs")]
         }
         "wire" | "chart" | "cluster_image" => vec![format!("tests/{level}.rs")],
-        "cluster" | "cluster_chart" | "chaos" => vec![format!("tests/{level}/{joined}.rs")],
+        "docs" | "cluster" | "cluster_chart" | "cluster_monitoring" | "chaos" => {
+            vec![format!("tests/{level}/{joined}.rs")]
+        }
         _ => vec![],
     };
-    files.iter().any(|file| tests_in(&root.join(file)).contains(name))
+    let mut tests = files.iter().map(|file| tests_in(&root.join(file)));
+    tests.any(|tests| if name == "*" { !tests.is_empty() } else { tests.contains(name) })
+}
+
+fn page(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
+}
+
+#[test]
+fn every_test_that_a_claim_of_security_names_exists() {
+    let text = page("docs/security.md");
+    let quoted = text.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once(' '));
+    let named: Vec<_> = quoted.filter(|(level, _)| LEVELS.contains(level)).collect();
+    for (level, path) in &named {
+        assert!(exists(level, path), "there is no test {level} {path}");
+    }
+    assert!(named.len() > 20, "{named:?}");
 }
 
 #[test]
 fn every_test_that_the_table_names_exists() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/README.md");
-    let text = std::fs::read_to_string(readme).expect("tests/README.md");
-    let levels = ["lib", "wire", "cluster", "chart", "cluster_chart", "cluster_image", "chaos"];
-    let names_tests = |row: &&str| levels.iter().any(|level| row.contains(&format!("`{level} ")));
+    let text = page("tests/README.md");
+    let names_tests = |row: &&str| LEVELS.iter().any(|level| row.contains(&format!("`{level} ")));
     let rows = text.lines().filter_map(|line| line.strip_prefix("| ")).filter(names_tests);
     let mut named = 0;
     for row in rows {

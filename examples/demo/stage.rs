@@ -141,6 +141,7 @@ impl Stage {
         println!("    export PATH=\"$PATH:{}\"    # kubectl, if you have none", binaries().display());
         println!("    kubectl get sqc --watch");
         if let Some(operator) = &self.operator {
+            println!("    curl http://127.0.0.1:{}/metrics", operator.port());
             println!("    tail -f {}\n", operator.log_path().display());
             println!("To put an operator of your own in place of this one:\n");
             println!("    kill {}", operator.pid());

@@ -66,7 +66,7 @@ catalogue! {
     /// The rendered Secret would be larger than Kubernetes allows.
     TargetTooLarge,
 
-    /// Squadcast calls the request wrong (400, 404, 422).
+    /// Squadcast rejects the request as invalid (400, 404, 422).
     RequestRejected,
     /// Squadcast rejects the refresh token (401, 403).
     RefreshTokenRejected,

@@ -7,15 +7,13 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{CheckArgs, FAILURE, Stop, cannot_print, no_client, regions, runtime, usage::Usage};
-use crate::{
-    api::Reason,
-    schedule::{self, Life, RenewalPolicy},
-    squadcast::{Client, Failure, Grant, Proxies, RefreshToken, Region, Regions, Settings},
-};
+use self::told::{Told, Way};
+use super::{CheckArgs, CheckOutput, FAILURE, Stop, cannot_print, no_client, regions, runtime, usage::Usage};
+use crate::squadcast::{Client, Grant, Proxies, RefreshToken, Region, Regions, Settings};
+
+mod told;
 
 /// Exchanges of `--probe`, and the seconds between them.
 const PROBES: usize = 3;
@@ -41,19 +39,24 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Stop> {
         proxies,
     };
     let client = Client::new(settings).map_err(|e| no_client(&e))?;
-    let token = match read_token(args.refresh_token_file.as_deref())? {
-        Ok(token) => token,
+    let token = read_token(args.refresh_token_file.as_deref())?;
+    let way = Way::new(region, proxy);
+    print(args.output, &way.lines())?;
+    let told = match token {
+        Ok(token) => runtime()?.block_on(exchanges(args, &client, region, &token, &way))?,
         Err(why) => {
-            print(&[line("reason", Reason::RefreshTokenInvalid.as_str()), line("message", &why)])?;
-            return Ok(ExitCode::from(FAILURE));
+            let told = way.unsent(why);
+            print(args.output, &told.lines())?;
+            told
         }
     };
-    let mut lines = vec![line("region", &region.name), line("asked", &region.exchange_url)];
-    if let Some(proxy) = proxy {
-        lines.push(line("proxy", &proxy));
+    print(args.output, &told.findings())?;
+    if args.output == CheckOutput::Json {
+        let json = serde_json::to_string_pretty(&told)
+            .map_err(|e| Stop::Failure(format!("cannot write JSON: {e}")))?;
+        print(CheckOutput::Text, &[json])?;
     }
-    print(&lines)?;
-    runtime()?.block_on(exchanges(args.probe, &client, region, &token))
+    Ok(if told.is_success() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
 }
 
 fn known_regions(args: &CheckArgs) -> Result<Regions, Usage> {
@@ -105,94 +108,41 @@ fn read_all(reader: impl std::io::Read, from: &str) -> Result<Zeroizing<Vec<u8>>
     Ok(value)
 }
 
+/// Makes one exchange, or those of a probe; tells each, and answers with what the last one told.
 async fn exchanges(
-    probe: bool,
+    args: &CheckArgs,
     client: &Client,
     region: &Region,
     token: &RefreshToken,
-) -> Result<ExitCode, Stop> {
+    way: &Way,
+) -> Result<Told, Stop> {
     let mut grants: Vec<Grant> = Vec::new();
-    for number in 1..=if probe { PROBES } else { 1 } {
-        if number > 1 {
-            tokio::time::sleep(BETWEEN).await;
-        }
+    loop {
         // A token that has been replaced is not sent again: that might end the new one.
         let current = grants.iter().rev().find_map(|g| g.rotated.as_ref()).unwrap_or(token);
-        match client.exchange(region, current).await {
-            Ok(grant) => {
-                print(&success(&grant, region, current))?;
-                grants.push(grant);
-            }
-            Err(failure) => {
-                print(&refusal(&failure))?;
-                return Ok(ExitCode::from(FAILURE));
-            }
+        let exchanged = client.exchange(region, current).await;
+        let told = match &exchanged {
+            Ok(grant) => way.clone().granted(grant, current),
+            Err(failure) => way.clone().refused(failure),
+        };
+        print(args.output, &told.lines())?;
+        let Ok(grant) = exchanged else { return Ok(told) };
+        grants.push(grant);
+        if !args.probe {
+            return Ok(told);
         }
+        if grants.len() == PROBES {
+            return Ok(told.with_findings(&grants));
+        }
+        tokio::time::sleep(BETWEEN).await;
     }
-    if probe {
-        print(&findings(&grants))?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
-fn line(what: &str, value: &str) -> String {
-    format!("{what:<9} {value}")
-}
-
-fn success(grant: &Grant, region: &Region, token: &RefreshToken) -> Vec<String> {
-    let now = grant.received_at;
-    let mut lines = vec![
-        line("reason", Reason::TokenValid.as_str()),
-        line("message", "Squadcast answered with a valid access token"),
-    ];
-    let at = |second: i64| Timestamp::from_second(second.saturating_sub(grant.skew)).ok();
-    if let (Some(issued), Some(expires)) = (at(grant.issued_at), at(grant.expires_at)) {
-        let renewal = schedule::renewal(
-            Life { issued, expires },
-            RenewalPolicy::TwoThirds,
-            token.fingerprint(&region.name),
-        );
-        lines.push(line("issued", &issued.to_string()));
-        lines.push(line("expires", &format!("{expires} (in {} s)", schedule::seconds_between(now, expires))));
-        lines.push(line("renews", &renewal.at.to_string()));
+/// Lines for people, which programs do not get.
+fn print(output: CheckOutput, lines: &[String]) -> Result<(), Stop> {
+    if output == CheckOutput::Json {
+        return Ok(());
     }
-    if grant.skew != 0 {
-        let side = if grant.skew > 0 { "ahead of" } else { "behind" };
-        let seconds = grant.skew.unsigned_abs();
-        lines.push(line("clock", &format!("Squadcast's is {seconds} s {side} this machine's")));
-    }
-    if grant.rotated.is_some() {
-        lines.push(line(
-            "rotation",
-            "the answer holds another refresh token than the one sent, which is not shown or stored here: see spec.refreshTokenRotation",
-        ));
-    }
-    lines
-}
-
-fn refusal(failure: &Failure) -> Vec<String> {
-    let mut lines = vec![line("reason", failure.reason.as_str()), line("message", &failure.message)];
-    if let Some(wait) = failure.retry_after {
-        lines.push(line("wait", &format!("Squadcast asks for {} s", wait.as_secs())));
-    }
-    lines
-}
-
-fn findings(grants: &[Grant]) -> Vec<String> {
-    let pairs = || grants.iter().zip(grants.iter().skip(1));
-    let yes = |holds: bool| if holds { "yes" } else { "no" };
-    vec![
-        String::new(),
-        format!("access token repeated: {}", yes(pairs().any(|(a, b)| a.access_token == b.access_token))),
-        format!(
-            "life restarted by each exchange: {}",
-            yes(pairs().all(|(a, b)| b.expires_at > a.expires_at))
-        ),
-        format!("refresh token changed: {}", yes(grants.iter().any(|g| g.rotated.is_some()))),
-    ]
-}
-
-fn print(lines: &[String]) -> Result<(), Stop> {
     let mut out = std::io::stdout().lock();
     lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(|e| cannot_print(&e))
 }

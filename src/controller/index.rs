@@ -19,8 +19,8 @@ use self::{
     signature::{Signature, still_as_read},
 };
 use crate::{
-    api::SquadcastCredentialStatus,
-    reconcile::{Credential, Input, Key},
+    api::{Key, SquadcastCredentialStatus},
+    reconcile::{Credential, Input, Known},
     secret::{SecretFacts, SecretMeta},
 };
 
@@ -231,10 +231,15 @@ impl Index {
     pub fn still_wanted(&self, input: &Input) -> bool {
         self.credentials.get(&input.credential.key).is_some_and(|entry| {
             let now = &entry.credential;
+            let source = now.source();
+            let read_later =
+                |at| matches!(&input.source, Known::Facts(f) if version(&f.resource_version) >= at);
+            let gone = |(secret, at): &(Key, u64)| *secret == source && *at != UNSHOWN && !read_later(*at);
             now.uid == input.credential.uid
                 && now.generation == input.credential.generation
                 && !now.deleting
-                && still_as_read(&self.secrets.known(&now.source()), &input.source)
+                && still_as_read(&self.secrets.known(&source), &input.source)
+                && !entry.deleted_meanwhile.iter().any(gone)
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::reconcile::Key;
+use crate::api::Key;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -45,6 +45,13 @@ impl Queue {
         if self.states.remove(key) == Some(State::Dirty) {
             self.push(key);
         }
+    }
+
+    /// What does not run yet is wanted no more.
+    pub fn forget_waiting(&mut self) {
+        self.waiting.clear();
+        self.states.retain(|_, state| *state != State::Queued);
+        self.states.values_mut().for_each(|state| *state = State::Running);
     }
 
     /// Whether a reconcile of it runs now.

@@ -24,12 +24,13 @@ use super::{
     watches::{RESOURCES, SECRETS, Watches},
 };
 use crate::{
+    api::Key,
     ops::{
         health::{Heartbeat, Readiness},
         metrics::Metrics,
         shutdown::Shutdown,
     },
-    reconcile::{Context, Done, Input, Key, Memory, reconcile},
+    reconcile::{Context, Done, Input, Memory, reconcile},
     schedule::{plus, seconds_between},
     slots::Slot,
 };
@@ -177,10 +178,11 @@ impl Controller {
             // What was decided by another since is in the cluster.
             self.look_at_all();
         } else {
+            // Whoever leads now knows nothing of them; if that is this process again, it goes on with them.
+            self.context.exchanges.unsaved().iter().for_each(drain::put_off);
             self.tasks.shutdown().await;
             self.queue = Queue::default();
             self.timers = Timers::default();
-            self.unsaved().iter().for_each(drain::lost);
             self.memories.clear();
         }
     }

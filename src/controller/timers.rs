@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-use crate::reconcile::Key;
+use crate::api::Key;
 
 /// At most one instant for each resource.
 #[derive(Default)]

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::watches::Undecodable;
 use crate::{
-    api::{SquadcastCredential, SquadcastCredentialSpec, SquadcastCredentialStatus, names},
-    reconcile::{Credential, Key},
+    api::{Key, SquadcastCredential, SquadcastCredentialSpec, SquadcastCredentialStatus, names},
+    reconcile::Credential,
 };
 
 /// A resource, or why it cannot be read.

@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 
 use super::{index::WatchId, watched::Watched};
 use crate::{
-    api::names,
+    api::{Key, names},
     ops::{clients::WATCH_SECONDS, health::Readiness},
-    reconcile::{Credential, Key},
+    reconcile::Credential,
     secret::SecretMeta,
 };
 

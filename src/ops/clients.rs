@@ -33,7 +33,7 @@ pub struct Clients {
     pub watches: Client,
     /// The namespace of the pod, or of the kubeconfig's context.
     pub namespace: String,
-    /// The API server's address.
+    /// The API server's address, without user information.
     pub server: String,
 }
 
@@ -57,7 +57,7 @@ pub enum ClientsError {
     Kubeconfig(Box<KubeconfigError>),
     /// The configuration was found, but no client can be made of it: its certificates, its credentials or
     /// its proxy.
-    #[error("the cluster's configuration is not usable: {0}")]
+    #[error("the cluster's configuration is not usable: {}", without_user_info(&.0.to_string()))]
     Unusable(Box<kube::Error>),
 }
 
@@ -68,8 +68,21 @@ fn without_content(error: &KubeconfigError) -> String {
             || "it is no YAML of a kubeconfig".to_owned(),
             |at| format!("it is no YAML of a kubeconfig, see line {}", at.line()),
         ),
-        other => other.to_string(),
+        other => without_user_info(&other.to_string()),
     }
+}
+
+/// A text with `user:password@` taken out of the URLs in it.
+fn without_user_info(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(part.len());
+        let host = part[..end].rfind('@').map_or(0, |at| at + 1);
+        clean.push_str("://");
+        clean.push_str(&part[host..]);
+    }
+    clean
 }
 
 /// Builds both clients from the kubeconfig, else from what a pod is given. Does not connect.
@@ -95,7 +108,7 @@ pub fn from_config(config: &Config) -> Result<Clients, ClientsError> {
         requests: client(for_requests(config.clone()))?,
         watches: paced(client(for_watches(config.clone()))?),
         namespace: config.default_namespace.trim().to_owned(),
-        server: config.cluster_url.to_string(),
+        server: without_user_info(&config.cluster_url.to_string()),
     })
 }
 
@@ -143,6 +156,26 @@ mod tests {
             assert_eq!(config.headers, [(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE))]);
         }
         assert!(SILENCE > Duration::from_secs(u64::from(WATCH_SECONDS)));
+    }
+
+    #[tokio::test]
+    async fn no_password_of_a_url_is_told() {
+        for (text, clean) in [
+            ("proxy socks5://alice:hunter2@127.0.0.1:9/ requires", "proxy socks5://127.0.0.1:9/ requires"),
+            ("http://a:p@ss@b:1", "http://b:1"),
+            ("https://b/@x and ftp://u@c d@e", "https://b/@x and ftp://c d@e"),
+            ("no URL, user@host", "no URL, user@host"),
+        ] {
+            assert_eq!(without_user_info(text), clean);
+        }
+        let mut config = base();
+        config.cluster_url = http::Uri::from_static("https://alice:hunter2@127.0.0.1:1");
+        assert_eq!(from_config(&config).unwrap().server, "https://127.0.0.1:1/");
+        for proxy in ["socks5://alice:hunter2@127.0.0.1:9", "ftp://alice:hunter2@127.0.0.1:9"] {
+            config.proxy_url = Some(http::Uri::from_static(proxy));
+            let told = from_config(&config).err().unwrap().to_string();
+            assert!(told.contains("127.0.0.1:9") && !told.contains("hunter2"), "{told}");
+        }
     }
 
     #[tokio::test]

@@ -124,7 +124,7 @@ async fn take_part(
     let led = election.leads_from(Moment::now()).is_some();
     leadership.publish(None);
     if led && timeout(RELEASE, give_back(&store, election)).await.is_err() {
-        tracing::warn!("the lease could not be given back in time; it runs out by itself");
+        tracing::warn!("the Lease could not be given back in time; it runs out by itself");
     }
 }
 
@@ -154,12 +154,12 @@ async fn give_back(store: &impl Store, mut election: Election) {
         let Some(seen) = election.record().filter(ours) else { return };
         match store.release(seen).await {
             Ok(Answer::Conflict) => {}
-            Ok(_) => return tracing::info!("the lease is given back"),
-            Err(error) => return tracing::warn!(error, "the lease could not be given back"),
+            Ok(_) => return tracing::info!("the Lease is given back"),
+            Err(error) => return tracing::warn!(error, "the Lease could not be given back"),
         }
         match store.perform(Action::Look, election.us(), None, now.wall).await {
             Ok(answer) => election.learn(Action::Look, answer, now, Moment::now()),
-            Err(error) => return tracing::warn!(error, "the lease could not be given back"),
+            Err(error) => return tracing::warn!(error, "the Lease could not be given back"),
         }
     }
 }
@@ -179,7 +179,7 @@ impl Problem {
             }
             Err(error) => {
                 if self.0.as_ref() != Some(&error) {
-                    tracing::warn!(error, "leader election: the lease cannot be read or written");
+                    tracing::warn!(error, "leader election: the Lease cannot be read or written");
                 }
                 self.0 = Some(error);
                 Answer::Failed

@@ -15,12 +15,13 @@ use tracing_subscriber::{
 };
 
 /// How a log line looks.
+#[allow(clippy::doc_markdown, reason = "--help shows these texts as they are: backticks would be noise")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people; in colour where standard error is a terminal and `NO_COLOR` is not set.
+    /// For people; in colour where standard error is a terminal and NO_COLOR is not set.
     Text,
-    /// For log collectors: one flat object a line, with `timestamp` (RFC 3339), `level`, `message`,
-    /// `target` and the fields of the event.
+    /// For log collectors: one flat object a line, with timestamp (RFC 3339), level, message, target and the
+    /// fields of the event.
     #[default]
     Json,
 }

@@ -156,7 +156,8 @@ async fn exchange(
     let pending = Pending {
         fingerprint: found.fingerprint,
         duty: (rotates && case.writes_back)
-            .then(|| Arc::new(Duty::new(ctx.exchanges.clone(), found.fingerprint))),
+            .then(|| Duty::new(ctx.exchanges.clone(), found.fingerprint, case.credential.key.clone()))
+            .map(Arc::new),
         tell_rotation: rotates && own,
         request: (why == Why::Requested).then(|| case.credential.renew_request.clone()).flatten(),
         grant,
@@ -185,9 +186,6 @@ async fn write_back(
 ) -> Result<(Pending, SecretMeta), Acted> {
     if !(ctx.may_act)() {
         return Err(Acted::Dropped);
-    }
-    if let Some(duty) = &pending.duty {
-        duty.stands();
     }
     match rotation::write_back(ctx, case, found, &pending.grant).await {
         Ok(WrittenBack { secret, fingerprint }) => {

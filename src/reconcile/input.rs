@@ -1,36 +1,14 @@
 //! What a reconcile starts from: one resource and what the watches have told of the Secrets that it names.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::{
-    api::{SquadcastCredential, SquadcastCredentialSpec, SquadcastCredentialStatus, names},
+    api::{Key, SquadcastCredential, SquadcastCredentialSpec, SquadcastCredentialStatus, names},
     schedule::RenewalPolicy,
     secret::SecretFacts,
 };
-
-/// Namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// Namespace.
-    pub namespace: Arc<str>,
-    /// Name.
-    pub name: Arc<str>,
-}
-
-impl Key {
-    /// A key of two texts.
-    pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// A resource as the watch told it, without what the operator does not need.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    api::SquadcastCredentialStatus,
+    api::{Key, SquadcastCredentialStatus},
     reconcile::Trouble,
     schedule::{self, plus, seconds_between},
     squadcast::{Exchanges, Fingerprint, Grant},
@@ -66,31 +66,39 @@ pub struct Pending {
 }
 
 /// The duty to write a refresh token back. Until it is done or void, nothing more is sent with the one that was
-/// replaced. One that is dropped, with its resource, is left to the next that asks for that refresh token and writes
-/// back.
+/// replaced. One that is dropped is left to the next resource that reads that refresh token and writes back.
 pub struct Duty {
     exchanges: Exchanges,
     sent: Fingerprint,
+    holder: Key,
 }
 
 impl Duty {
     /// The duty that comes with the answer to the refresh token that was sent.
-    pub fn new(exchanges: Exchanges, sent: Fingerprint) -> Self {
-        Self { exchanges, sent }
+    pub fn new(exchanges: Exchanges, sent: Fingerprint, holder: Key) -> Self {
+        exchanges.hold(sent, &holder);
+        Self { exchanges, sent, holder }
     }
 
     /// It is done, or somebody has replaced the value that was sent.
     pub fn done(&self) {
         self.exchanges.written_back(self.sent);
     }
+}
 
-    /// Says that it is still meant to be done.
-    pub fn stands(&self) {
-        self.exchanges.still_to_write_back(self.sent);
+impl Drop for Duty {
+    fn drop(&mut self) {
+        self.exchanges.release(self.sent, &self.holder);
     }
 }
 
 impl Pending {
+    /// An answer whose refresh token nobody is about to write back: this resource is.
+    pub fn left_behind(grant: Arc<Grant>, duty: Duty) -> Self {
+        let fingerprint = duty.sent;
+        Self { grant, fingerprint, request: None, duty: Some(Arc::new(duty)), tell_rotation: true }
+    }
+
     /// It was minted for this refresh token and is still good for a while.
     pub fn good_for(&self, fingerprint: Fingerprint, now: Timestamp) -> bool {
         let expires = local(&self.grant, self.grant.expires_at);
@@ -134,8 +142,8 @@ impl Memory {
             && !last_chance
     }
 
-    /// A refresh token that Squadcast has replaced is nowhere but here.
-    pub fn unsaved(&self) -> bool {
+    /// A refresh token is still to be written back.
+    pub fn has_duty(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.duty.is_some())
     }
 

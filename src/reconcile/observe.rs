@@ -128,12 +128,13 @@ async fn read_source(
     let key = credential.source();
     // Where the label is required, the watches tell who carries it: of any other Secret no data is read.
     match known {
-        Known::Absent => return Ok(Source::Missing),
+        Known::Absent if label_required => return Ok(Source::Missing),
         Known::Unwatched(_) => return Ok(Source::NotAllowed(None)),
         Known::Facts(facts) if label_required && !facts.source_allowed => {
             return Ok(Source::NotAllowed(Some(facts.clone())));
         }
-        Known::Present | Known::Facts(_) => {}
+        // The watch on resources may be ahead of the one on Secrets: both are often created together.
+        Known::Absent | Known::Present | Known::Facts(_) => {}
     }
     let Some(secret) = api::get(client, &key.namespace, &key.name).await? else {
         // Gone since the watch told of it. What the watch will make of that is told at once.

@@ -29,7 +29,7 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
             Claim::Refused(
                 Reason::TargetNotFound,
                 format!(
-                    "Secret \"{secret}\" does not exist, and creationPolicy Merge never creates it: create it with the annotation credentials.squadcast.com/allow-write-by: \"{name}\", or use creationPolicy Owner"
+                    "Secret \"{secret}\" does not exist, and spec.target.creationPolicy Merge never creates it: create it with the annotation credentials.squadcast.com/allow-write-by: \"{name}\", or set spec.target.creationPolicy to Owner"
                 ),
             )
         } else {
@@ -62,7 +62,7 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
                 Reason::MergeNotAllowed,
                 match other_controller {
                     Some(_) => format!(
-                        "Secret \"{secret}\" exists{whose}, so the operator does not merge into it: choose a Secret without a controller, or another target.name"
+                        "Secret \"{secret}\" exists{whose}, so the operator does not merge into it: choose a Secret without a controller, or another spec.target.name"
                     ),
                     None => format!(
                         "Secret \"{secret}\" does not allow this resource to write into it: annotate it with credentials.squadcast.com/allow-write-by: \"{name}\""
@@ -74,10 +74,10 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
                 Reason::TargetNotOwned,
                 match other_controller {
                     Some(_) => format!(
-                        "Secret \"{secret}\" exists and is not this resource's{whose}: choose another target.name, or remove that Secret"
+                        "Secret \"{secret}\" exists and is not this resource's{whose}: choose another spec.target.name, or remove that Secret"
                     ),
                     None => format!(
-                        "Secret \"{secret}\" exists and is not this resource's: choose another target.name, delete that Secret, or hand it over with the annotation credentials.squadcast.com/allow-write-by: \"{name}\""
+                        "Secret \"{secret}\" exists and is not this resource's: choose another spec.target.name, delete that Secret, or hand it over with the annotation credentials.squadcast.com/allow-write-by: \"{name}\""
                     ),
                 },
             )
@@ -87,7 +87,7 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
         return Claim::Refused(
             Reason::TargetImmutable,
             format!(
-                "Secret \"{secret}\" is immutable, so no token can be written into it: delete it and the operator creates it anew, or choose another target.name"
+                "Secret \"{secret}\" is immutable, so no token can be written into it: delete it and the operator creates it anew, or choose another spec.target.name"
             ),
         );
     }
@@ -101,7 +101,7 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
             return Claim::Refused(
                 Reason::MergeNotAllowed,
                 format!(
-                    "Secret \"{secret}\" already holds the key \"{key}\", which somebody else wrote: remove that key, or write others with target.template"
+                    "Secret \"{secret}\" already holds the key \"{key}\", which somebody else wrote: remove that key, or write others with spec.target.template"
                 ),
             );
         }

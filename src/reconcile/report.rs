@@ -299,7 +299,7 @@ fn contested(case: &Case<'_>) -> String {
     };
     let does = if facts.is_some() { "changing" } else { "deleting" };
     format!(
-        "{who} keeps {does} Secret \"{}\" after the operator has written it: stop it from managing this Secret, or choose another target.name",
+        "{who} keeps {does} Secret \"{}\" after the operator has written it: stop it from managing this Secret, or choose another spec.target.name",
         case.credential.spec.target.name
     )
 }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Acted, Aftermath, Blocked, Case, Content, Credential, Decision, FoundToken, Leftover, Memory,
-    Observation, Report, Source, Target, Trouble, Why, decide, report,
+    Observation, Pending, Report, Source, Target, Trouble, Why, decide, report,
 };
 use crate::{
     api::{
@@ -16,11 +16,13 @@ use crate::{
     },
     schedule::whole_seconds,
     secret::{Desired, SecretFacts, SecretMeta, TokenNotes, create, render, template_hash},
-    squadcast::{RefreshToken, Regions},
+    squadcast::{AccessToken, Grant, RefreshToken, Regions},
 };
 
+mod failures;
 mod instants;
 mod messages;
+mod walks;
 
 const LIFE: i64 = 172_800;
 const ISSUED: i64 = 1_700_000_000;
@@ -233,6 +235,20 @@ impl Scene {
 
     fn condition(&self, type_: ConditionType) -> Option<(bool, Reason)> {
         self.status.condition(type_).map(|c| (c.is_true(), c.reason().unwrap()))
+    }
+}
+
+/// A token of Squadcast's from `issued`, by our clock, that lives so long.
+fn grant(issued: i64, life: i64, skew: i64) -> Grant {
+    Grant {
+        access_token: AccessToken::parse("access").unwrap(),
+        token_type: "Bearer".to_owned(),
+        issued_at: issued + skew,
+        expires_at: issued + life + skew,
+        skew,
+        rotated: None,
+        requested_at: at(issued),
+        received_at: at(issued),
     }
 }
 

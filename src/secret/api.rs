@@ -189,3 +189,6 @@ fn write_path(namespace: &str, name: Option<&str>, dry_run: bool) -> String {
     let dry_run = if dry_run { "&dryRun=All" } else { "" };
     format!("{}?fieldManager={FIELD_MANAGER}{dry_run}", path(namespace, name))
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,8 @@ pub(super) struct Play {
     processes: u64,
     look: Duration,
     watcher: Watcher,
+    /// The process needs the lease, and the API server for it.
+    elects: bool,
 }
 
 /// Plays a script with the operator, or with one that is wrong, and prints a journal where that is wanted. An
@@ -82,12 +84,12 @@ impl Play {
             cluster.lock().change(name, &json!({ "spec": spec }));
         }
         let world = World { cluster, squadcast, time, judge: Judge::default(), wrong };
-        let watcher = Watcher::new(&world, write_back);
+        let watcher = Watcher::new(&world, script);
         world.judge.lock().journal = journal;
         // A clock that nobody sets, on a machine that does not sleep, need not be looked at so often.
         let clock = script.steps.iter().any(|(step, _)| matches!(step, Step::SetClock(_) | Step::Sleep(_)));
         let look = if clock { LOOK } else { SELDOM };
-        let mut play = Self { world, operators: Vec::new(), processes: 0, look, watcher };
+        let mut play = Self { world, operators: Vec::new(), processes: 0, look, watcher, elects: false };
         play.start();
         if wrong == Some(Wrong::LeadsTwice) {
             play.start();
@@ -105,7 +107,7 @@ impl Play {
         for (step, wait) in &script.steps {
             self.step(*step).await;
             self.watcher.disturbed(&self.world);
-            let most = self.longest();
+            let most = if script.in_full { i64::MAX } else { self.longest() };
             self.pass(i64::from(*wait).min(most)).await?;
         }
         self.calm();

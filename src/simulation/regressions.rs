@@ -47,6 +47,22 @@ fn a_target_that_goes_unseen_while_it_is_looked_at() {
     );
 }
 
+/// What a process did not get to write back before it lost its lease, it writes when it leads again.
+#[test]
+fn a_replaced_refresh_token_outlives_a_lost_lease() {
+    plays_well(
+        true,
+        &[
+            (Squadcast(Rotating), 10),
+            (Refuse(Webhook), 0),
+            (AskForRenewal(0), 30),
+            (Lead(false), 15),
+            (Lead(true), 5),
+            (Refuse(Nothing), 20_000),
+        ],
+    );
+}
+
 /// Until the watches tell that a resource is another and its Secret gone, nothing is tried in a loop.
 #[test]
 fn a_resource_that_is_made_again_while_the_watches_lag() {

@@ -51,6 +51,9 @@ pub(super) enum Step {
     Die(u32, bool),
     /// The process loses the lease, or gets it again.
     Lead(bool),
+    /// From here on an outage of the API server and a clock that jumps cost the process its lease, as they do with
+    /// `--leader-election`.
+    Elect,
     /// So many seconds pass before the watches on resources and on Secrets tell anything.
     Lag(u32, u32),
     /// The watches start over.
@@ -74,6 +77,8 @@ pub(super) enum Mood {
     Unavailable,
     /// Not at all.
     Silent,
+    /// 402: the account lacks something that a person must see to.
+    Unpaid,
     /// As somebody else would.
     Strange,
     /// 429, with so many seconds to wait.
@@ -108,6 +113,8 @@ pub(super) struct Script {
     pub(super) write_back: bool,
     /// What happens, and how many seconds follow in which nothing else does.
     pub(super) steps: Vec<(Step, u32)>,
+    /// Long waits are not cut, though they be more of the same, and no token may ever expire.
+    pub(super) in_full: bool,
 }
 
 impl Step {
@@ -137,7 +144,7 @@ impl Script {
 /// Any play.
 pub(super) fn scripts() -> impl Strategy<Value = Script> {
     (any::<bool>(), proptest::collection::vec((steps(), waits()), 1..40))
-        .prop_map(|(write_back, steps)| Script { write_back, steps })
+        .prop_map(|(write_back, steps)| Script { write_back, steps, in_full: false })
 }
 
 fn waits() -> impl Strategy<Value = u32> {
@@ -152,6 +159,7 @@ fn moods() -> impl Strategy<Value = Mood> {
         1 => Just(Mood::Slow),
         2 => Just(Mood::Unavailable),
         1 => Just(Mood::Silent),
+        1 => Just(Mood::Unpaid),
         1 => Just(Mood::Strange),
         2 => proptest::option::of(0u32..100_000).prop_map(Mood::Limiting),
         1 => Just(Mood::Confused),
@@ -198,6 +206,7 @@ fn steps() -> impl Strategy<Value = Step> {
         2 => Just(Step::Restart),
         4 => (0u32..12, any::<bool>()).prop_map(|(n, done)| Step::Die(n, done)),
         2 => any::<bool>().prop_map(Step::Lead),
+        2 => Just(Step::Elect),
         1 => (-100_000i64..100_000).prop_map(Step::SetClock),
         2 => (1u32..200_000).prop_map(Step::Sleep),
     ];

@@ -96,13 +96,15 @@ impl Squadcast {
         let fail = |reason, retry_after: Option<u32>| {
             // The client bounds what it passes on.
             let retry_after = retry_after.map(|s| Duration::from_secs(s.clamp(1, 3600).into()));
-            Err(Failure { reason, message: format!("the model answers {reason}"), retry_after, requested_at })
+            let message = format!("the model answers {reason}");
+            Err(Failure { reason, message, status: None, retry_after, requested_at })
         };
         match state.mood {
             Mood::Unavailable => fail(Reason::ServiceUnavailable, None),
             Mood::Silent => fail(Reason::Timeout, None),
             Mood::Strange => fail(Reason::InvalidResponse, None),
             Mood::Limiting(wait) => fail(Reason::RateLimited, wait),
+            Mood::Unpaid => fail(Reason::PaymentRequired, None),
             mood if mood == Mood::Confused || !state.good.contains(token.expose()) => {
                 state.rejected.insert(token.expose().to_owned());
                 fail(Reason::RefreshTokenRejected, None)

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     operator::{Operator, World},
     promises::{self, LONGEST, is_true, until},
-    script::{Api, Mood, RESOURCES, Refusal, SOURCES, Step},
+    script::{Api, Mood, RESOURCES, Refusal, SOURCES, Script, Step},
     squadcast::{Minted, Rotation},
 };
 use crate::api::{ConditionType, Reason, SquadcastCredentialStatus};
@@ -26,6 +26,8 @@ const WRITTEN_BACK: i64 = 420;
 
 pub(super) struct Watcher {
     write_back: bool,
+    /// No token may expire, whatever happens.
+    never_expires: bool,
     /// True time of the last disturbance.
     disturbed: i64,
     /// True time since which nothing stands in the way of a resource.
@@ -45,9 +47,10 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(world: &World, write_back: bool) -> Self {
+    pub(super) fn new(world: &World, script: &Script) -> Self {
         Self {
-            write_back,
+            write_back: script.write_back,
+            never_expires: script.in_full,
             disturbed: world.time.now(),
             clear: BTreeMap::new(),
             writes: None,
@@ -70,13 +73,10 @@ impl Watcher {
     pub(super) fn step(&mut self, step: Step, world: &World) {
         self.note_rotations(world);
         match step {
-            // A user's value wins over what was to be written back; suspended ones write nothing; and who does not
-            // lead any more has forgotten.
-            Step::Replace(0)
-            | Step::Mistype(0)
-            | Step::DeleteSource(0)
-            | Step::Suspend(0 | 1, _)
-            | Step::Lead(_) => self.unwritten.clear(),
+            // A user's value wins over what was to be written back; suspended ones write nothing.
+            Step::Replace(0) | Step::Mistype(0) | Step::DeleteSource(0) | Step::Suspend(0 | 1, _) => {
+                self.unwritten.clear();
+            }
             Step::Recreate(_) => {
                 self.unwritten.clear();
                 self.issued.clear();
@@ -141,7 +141,10 @@ impl Watcher {
         self.exchanges_are_apart(world)?;
         self.rotations_are_written(world)?;
         for (name, _) in RESOURCES {
-            let seen = self.ready_is_true(world, name).and_then(|()| self.what_is_due_is_done(world, name));
+            let seen = self
+                .ready_is_true(world, name)
+                .and_then(|()| self.what_is_due_is_done(world, name))
+                .and_then(|()| self.no_token_expires(world, name));
             seen.map_err(|broken| format!("{name}: {broken}"))?;
         }
         Ok(())
@@ -308,6 +311,28 @@ impl Watcher {
         }
         if left + PROMPT <= 0 || status.next_attempt_at.is_none() || clear > LONGEST + WRITTEN_BACK {
             return Err(format!("is not as it should be, though nothing stands in the way for {clear} s"));
+        }
+        Ok(())
+    }
+
+    /// A token expires only where nothing could be got for it: Squadcast did not answer, or the cluster not, up to a
+    /// wait that a status may name before its end.
+    fn no_token_expires(&self, world: &World, name: &str) -> Result<(), String> {
+        let now = world.time.now();
+        let Facts { status, held: Some(held), .. } = facts(world, name) else { return Ok(()) };
+        if held.ends > now || held.offset != world.time.offset() {
+            return Ok(());
+        }
+        let limited = [ConditionType::Synced, ConditionType::Stalled].into_iter().any(|type_| {
+            let reason = status.reason(type_);
+            reason.is_some_and(|reason| reason == Reason::RateLimited || reason.is_rejection())
+        });
+        let wait = if limited { LONGEST } else { WRITTEN_BACK } + PROMPT;
+        let clear = self.clear.get(name).map_or(0, |since| held.ends - since.max(&self.disturbed));
+        if self.never_expires || clear > wait {
+            return Err(format!(
+                "its token has expired, though nothing stood in the way for {clear} s before"
+            ));
         }
         Ok(())
     }

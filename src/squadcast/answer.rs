@@ -68,6 +68,8 @@ pub struct Failure {
     pub reason: Reason,
     /// For people: HTTP status and Squadcast's words where there are any, what it usually is, what to do.
     pub message: String,
+    /// The HTTP status, where an answer came.
+    pub status: Option<u16>,
     /// How long Squadcast asked to wait (429 with `Retry-After`), 1 s to 1 h.
     pub retry_after: Option<Duration>,
     /// When the request was sent (our clock).
@@ -94,7 +96,7 @@ pub struct Reply {
 pub enum Body {
     /// All of it.
     Whole(Zeroizing<Vec<u8>>),
-    /// Over [`MAX_BODY`].
+    /// More than is read of any answer: 64 KiB.
     TooLong,
     /// The connection ended before the body did.
     BrokenOff,
@@ -170,7 +172,7 @@ pub fn classify(
         (200 | 400..=404 | 422, _) => (Reason::InvalidResponse, words.flawed(&flaw)),
         _ => (Reason::InvalidResponse, words.stranger("this status has no meaning here")),
     };
-    Err(Failure { reason, message, retry_after: wait, requested_at })
+    Err(Failure { reason, message, status: Some(status), retry_after: wait, requested_at })
 }
 
 /// What is wrong with an answer that should have been Squadcast's.

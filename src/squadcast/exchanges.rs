@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::limits::{Gate, Gates, Pass};
 use super::{Client, Clock, Failure, Fingerprint, Grant, Rate, RefreshToken, Region};
-use crate::api::Reason;
+use crate::api::{Key, Reason};
 
 mod board;
 #[cfg(test)]
@@ -177,10 +177,26 @@ impl Exchanges {
         }
     }
 
-    /// The new refresh token that came for this one is still to be written back: nothing else may be sent with it.
-    pub fn still_to_write_back(&self, sent: Fingerprint) {
+    /// This resource takes it on to write back the new refresh token that came for this one.
+    pub fn hold(&self, sent: Fingerprint, holder: &Key) {
+        self.0.board().hold(sent, holder);
+    }
+
+    /// This resource does not mean to write it back any more, or has done so.
+    pub fn release(&self, sent: Fingerprint, holder: &Key) {
         let now = (self.0.clock)();
-        self.0.board().still_to_write_back(sent, now);
+        self.0.board().release(sent, holder, now);
+    }
+
+    /// The answer whose new refresh token is still to be written back, where nobody is at it any more: its
+    /// reconcile was dropped, or came to an end in a panic, or the answer came when nobody waited for it any more.
+    pub fn left_behind(&self, sent: Fingerprint) -> Option<Arc<Grant>> {
+        self.0.board().left_behind(sent)
+    }
+
+    /// The resources that are at writing a new refresh token back, which is nowhere but in this process.
+    pub fn unsaved(&self) -> Vec<Key> {
+        self.0.board().holders()
     }
 
     /// The new refresh token that came for this one is written back, or need not be: somebody has replaced the
@@ -276,9 +292,10 @@ impl Lead {
             reason: Reason::RateLimited,
             message: format!(
                 "Squadcast asked for a pause with several refresh tokens of region \"{}\" (HTTP 429): \
-                 wait, it is asked again by itself.",
+                 wait, it is tried again by itself.",
                 region.name
             ),
+            status: None,
             retry_after: Some(left),
             requested_at: (self.inner.clock)(),
         }

@@ -135,9 +135,8 @@ fn contradiction(world: &World, resource: &Value) -> Option<String> {
 }
 
 /// A person stores the good refresh token where Squadcast had replaced it and the process died before it was
-/// stored. Returns for how many that was so.
-async fn store_what_was_lost(world: &World) -> usize {
-    let mut count = 0;
+/// stored. Notes the access tokens that came with those: the process must have died before it used them.
+async fn store_what_was_lost(world: &World, window: &mut Vec<String>) {
     for name in names().iter().filter(|name| rotates(name)) {
         let rejected =
             world.condition(name, "Synced").await.is_some_and(|c| c["reason"] == "RefreshTokenRejected");
@@ -145,11 +144,14 @@ async fn store_what_was_lost(world: &World) -> usize {
         let stored = world.secret_data(&source).await.remove("refresh_token").unwrap_or_default();
         let newest = world.squadcast.newest(&stored);
         if rejected && newest != stored {
+            let all = world.squadcast.all_requests();
+            let with = all.iter().filter(|request| request.refresh_token == stored);
+            let minted: Vec<_> = with.filter_map(|request| request.minted.clone()).collect();
+            assert!(!minted.is_empty(), "{name}: nothing came for the refresh token that it holds");
+            window.extend(minted);
             world.put_secret(&source, &[("refresh_token", &newest)]).await;
-            count += 1;
         }
     }
-    count
 }
 
 async fn killed_again_and_again(number: usize, kills: usize, start: u64) -> Figures {
@@ -161,7 +163,7 @@ async fn killed_again_and_again(number: usize, kills: usize, start: u64) -> Figu
         async move { look_on(&world, &seen).await }
     });
     let mut random = Random(start.wrapping_add(number as u64));
-    let (mut lives, mut figures) = (Vec::new(), Figures::default());
+    let (mut lives, mut window, mut figures) = (Vec::new(), Vec::new(), Figures::default());
     for kill in 0..kills {
         lives.push(Instant::now());
         let operator = world.launch(OPERATOR).start();
@@ -172,12 +174,12 @@ async fn killed_again_and_again(number: usize, kills: usize, start: u64) -> Figu
         tokio::time::sleep(Duration::from_millis(random.below(800))).await;
         tokio::task::block_in_place(|| operator.kill());
         if kill % 10 == 9 {
-            figures.window += store_what_was_lost(&world).await;
+            store_what_was_lost(&world, &mut window).await;
         }
     }
     let last = Instant::now();
     let operator = world.operator(OPERATOR, &[]).await;
-    settle(&world, &mut figures).await;
+    settle(&world, &mut figures, &mut window).await;
     drop(operator);
     // The tests' own watch may be a moment behind.
     eventually("the watch to have seen the last tokens", DEADLINE, async || {
@@ -189,6 +191,10 @@ async fn killed_again_and_again(number: usize, kills: usize, start: u64) -> Figu
     })
     .await;
     watching.abort();
+    // What was written into a target was written into the source before, or it was not the kill that lost it.
+    let used: Vec<_> = window.iter().filter(|token| locked(&seen).landed.contains(*token)).collect();
+    assert!(used.is_empty(), "written into a target, and its refresh token nowhere: {used:?}");
+    figures.window = window.len();
     figures.kills = kills;
     lives.push(last);
     count(&world, &locked(&seen), &lives, &mut figures);
@@ -196,11 +202,11 @@ async fn killed_again_and_again(number: usize, kills: usize, start: u64) -> Figu
 }
 
 /// Waits until each resource has been well again; those that do not become so are lost.
-async fn settle(world: &World, figures: &mut Figures) {
+async fn settle(world: &World, figures: &mut Figures, window: &mut Vec<String>) {
     let deadline = Instant::now() + DEADLINE;
     let mut ill = names();
     while !ill.is_empty() && Instant::now() < deadline {
-        figures.window += store_what_was_lost(world).await;
+        store_what_was_lost(world, window).await;
         let well = join_all(ill.iter().map(async |name| is_well(world, name).await)).await;
         let mut well = well.into_iter();
         ill.retain(|_| well.next() == Some(false));

@@ -15,6 +15,7 @@ mod administrator;
 mod admission;
 mod brakes;
 mod canary;
+mod check;
 mod clocks;
 mod command;
 mod failures;

@@ -4,9 +4,10 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
+    OPERATOR,
     administrator::{forbid, permit, wait_probe},
     steps::{Stage, conditions, message, source, spec, target},
-    support::{DEADLINE, Gate, Reply, Script, eventually},
+    support::{DEADLINE, Gate, Reply, Script, eventually, world::World},
 };
 
 const COUNTER: &str = "squadcast_refresh_token_rotations_total{region=\"test\"}";
@@ -200,6 +201,23 @@ async fn a_refresh_token_that_could_not_be_saved_is_told() {
     let told = log.lines().find(|line| line.contains("could not be written back") && line.contains("ERROR"));
     assert!(told.is_some_and(|line| line.contains(&stage.namespace) && line.contains("one")), "{log}");
     assert!(!log.contains("rt-next"));
+}
+
+#[tokio::test]
+async fn it_is_told_also_where_the_api_server_hangs() {
+    let world = World::new("write-back-hangs").await;
+    let (launch, front) = world.launch_through(OPERATOR);
+    let stage = Stage::of(world, launch.start());
+    stage.operator.wait_ready().await;
+    unsaved(&stage, rotates(&stage, "rt-next")).await;
+    front.freeze(true);
+    stage.operator.sigterm();
+    assert_eq!(stage.operator.wait_exit(DEADLINE).await, 0);
+    let log = stage.operator.log();
+    assert!(
+        log.lines().any(|line| line.contains("could not be written back") && line.contains("one")),
+        "{log}"
+    );
 }
 
 #[tokio::test]

@@ -135,6 +135,27 @@ async fn what_changes_while_an_exchange_waits_for_its_turn_is_not_forgotten() {
     }
 }
 
+#[tokio::test]
+async fn one_that_is_suspended_while_its_exchange_waits_for_its_turn_costs_none() {
+    let flags = ["--exchange-concurrency=1", "--exchange-timeout=2m"].map(str::to_owned);
+    let stage = Stage::with(World::new("waits-suspended").await, &flags).await;
+    let gate = Gate::new();
+    stage.resource("holds", Reply::token().hold(&gate)).await;
+    stage.squadcast.wait_for_count("rt-holds", 1, DEADLINE).await;
+    stage.resource("waits", Reply::token()).await;
+    eventually("its refresh token to be read", DEADLINE, async || {
+        let requests = stage.requests_of(&stage.operator);
+        requests.iter().any(|r| r.verb == "get" && r.name == source("waits"))
+    })
+    .await;
+    stage.patch("waits", json!({ "spec": { "suspend": true } })).await;
+    noticed(&stage, "marker").await;
+    gate.release();
+    stage.wait_conditions("waits", "Ready=False Suspended, Synced=False Suspended").await;
+    stage.flush().await;
+    assert_eq!(stage.exchanges("waits"), 0, "nothing was sent for it");
+}
+
 /// Waits until the operator has seen everything up to now, on both watches and without an exchange.
 async fn noticed(stage: &Stage, name: &str) {
     stage.apply(name, spec(name, json!({}))).await;

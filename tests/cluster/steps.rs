@@ -42,6 +42,11 @@ impl Stage {
         Self { world, operator, flags: flags.to_vec() }
     }
 
+    /// With an operator that was started in another way.
+    pub fn of(world: World, operator: Operator) -> Self {
+        Self { world, operator, flags: Vec::new() }
+    }
+
     /// Ends the operator at once and starts another; `between` happens while none runs.
     pub async fn restart(&mut self, between: impl AsyncFnOnce(&World)) {
         self.operator.kill();

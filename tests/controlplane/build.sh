@@ -2,7 +2,7 @@
 # Builds the programs that the tests run as real processes, from a Go module that names them as tools.
 #
 #   tests/controlplane/build.sh                   etcd, kube-apiserver, kube-controller-manager, kubectl
-#   tests/controlplane/build.sh tests/helm        the tools of another module, in the same way
+#   tests/controlplane/build.sh tests/helm        the tools of another module, in the same way: helm, prometheus
 #
 # The result is in .cache/<name of the module's folder>/bin. A run with nothing to do ends at once.
 # If KUBEBUILDER_ASSETS names a folder, etcd, kube-apiserver and kubectl are taken from there, and only
@@ -104,17 +104,21 @@ helm=$(required helm.sh/helm/v4)
 if [ -n "$helm" ]; then
 	flags+=" -X helm.sh/helm/v4/internal/version.version=$helm"
 fi
+# Prometheus finds what the tests scrape in its configuration: discovery in two dozen clouds would be most of its code.
+tags=""
+[ -n "$(required github.com/prometheus/prometheus)" ] && tags=remove_all_sd
 
 if [ ${#build[@]} -gt 0 ]; then
 	took="some minutes"
 	case $name in
 	controlplane) took="about 5 minutes" ;;
 	helm) took="2 to 3 minutes" ;;
+	prometheus) took="2 to 3 minutes" ;;
 	esac
 	echo "$name: building ${#build[@]} programs with $(go version | cut -d ' ' -f 3): $took the first time on 2 cores, seconds to a minute after that"
 	started=$SECONDS
 	mkdir "$new/built"
-	(cd "$module" && go build -trimpath -ldflags "$flags" -o "$new/built/" "${build[@]}") || die "go build failed in $module"
+	(cd "$module" && go build -trimpath -tags "$tags" -ldflags "$flags" -o "$new/built/" "${build[@]}") || die "go build failed in $module"
 	for tool in "${build[@]}"; do
 		# go names a program after the last path element that is no major version: "server" for etcd.
 		element=$tool

@@ -109,6 +109,11 @@ impl Operator {
         &self.user
     }
 
+    /// The port of its endpoints.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn pid(&self) -> u32 {
         self.process().pid()
     }

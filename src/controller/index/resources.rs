@@ -7,8 +7,8 @@ use std::{
 
 use super::{Entry, Index, WatchId, line, version};
 use crate::{
-    api::RefreshTokenRotation,
-    reconcile::{Credential, Key},
+    api::{Key, RefreshTokenRotation},
+    reconcile::Credential,
 };
 
 impl Index {

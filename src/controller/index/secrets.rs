@@ -9,7 +9,8 @@ use std::{
 
 use super::{WatchId, strangers::Strangers, version};
 use crate::{
-    reconcile::{Key, Known},
+    api::Key,
+    reconcile::Known,
     secret::{Managed, SecretFacts, SecretMeta},
 };
 

@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use crate::reconcile::Key;
+use crate::api::Key;
 
 /// Bits; two names that share one cost a GET, nothing else. With 100,000 Secrets that is one new name in eleven.
 const BITS: u64 = 1 << 20;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Index, Learned};
 use crate::{
-    api::{SquadcastCredential, names},
-    reconcile::{Credential, Key, Known},
+    api::{Key, SquadcastCredential, names},
+    reconcile::{Credential, Input, Known},
     secret::{SecretFacts, SecretMeta},
 };
 
@@ -275,6 +275,19 @@ fn an_exchange_is_still_wanted_until_the_resource_changes() {
     assert!(!index.still_wanted(&input));
     index.delete_credential(&key("a"));
     assert!(!index.still_wanted(&input));
+}
+
+#[test]
+fn an_exchange_is_no_longer_wanted_when_its_source_is_gone() {
+    let mut index = settled();
+    let input = index.input(&key("a")).unwrap();
+    index.apply_secret(0, plain("sa", 1));
+    index.apply_secret(0, owned("ta", 5, "a"));
+    assert!(index.still_wanted(&input), "the source is as it was");
+    let created_again = Input { source: Known::Facts(facts(plain("sa", 8))), ..input.clone() };
+    index.delete_secret(0, &key("sa"), "7");
+    assert!(!index.still_wanted(&input));
+    assert!(index.still_wanted(&created_again), "the watch is late");
 }
 
 #[test]

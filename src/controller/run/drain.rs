@@ -3,28 +3,25 @@
 use std::time::Duration;
 
 use super::Controller;
-use crate::{controller::queue::Queue, reconcile::Key};
+use crate::api::Key;
 
 /// How often saving what would be lost is tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
 
 impl Controller {
-    /// Resources whose replaced refresh token is nowhere but in this process.
-    pub(super) fn unsaved(&self) -> Vec<Key> {
-        self.memories.iter().filter(|(_, known)| known.memory.unsaved()).map(|(key, _)| key.clone()).collect()
-    }
-
     /// Lets the reconciles that run end, and saves what would be lost, within the patience that is left to them.
     pub(super) async fn drain(&mut self) {
         let patience = tokio::time::sleep(self.settings.patience);
         tokio::pin!(patience);
         self.context.exchanges.close();
         // Nothing new is begun from here on.
-        self.queue = Queue::default();
+        self.queue.forget_waiting();
         let mut next_try = tokio::time::Instant::now();
         loop {
-            let unsaved = self.unsaved();
-            if self.tasks.is_empty() && unsaved.is_empty() {
+            let unsaved = self.context.exchanges.unsaved();
+            let saves = !unsaved.is_empty() && (self.context.may_act)();
+            if self.tasks.is_empty() && !saves {
+                unsaved.iter().for_each(lost);
                 return;
             }
             if next_try <= tokio::time::Instant::now() {
@@ -35,13 +32,14 @@ impl Controller {
             }
             tokio::select! {
                 Some(ended) = self.tasks.join_next() => if let Ok(ended) = ended { self.ended(ended); },
-                () = tokio::time::sleep_until(next_try), if !unsaved.is_empty() => {}
+                () = tokio::time::sleep_until(next_try), if saves => {}
                 () = &mut patience => {
                     if !self.tasks.is_empty() {
                         tracing::warn!("{} reconciles did not end in time and are dropped", self.tasks.len());
                     }
+                    // Before they are dropped, and with them what they are at.
+                    self.context.exchanges.unsaved().iter().for_each(lost);
                     self.tasks.shutdown().await;
-                    unsaved.iter().for_each(lost);
                     return;
                 }
             }
@@ -50,11 +48,13 @@ impl Controller {
 
     /// Tries once more to write a replaced refresh token back, whatever the back-off.
     fn save(&mut self, key: &Key) {
-        if let Ok(permit) = self.slots.clone().try_acquire_owned() {
-            if let Some(known) = self.memories.get_mut(key) {
-                known.memory.last_chance = true;
-            }
-            self.reconcile(key.clone(), permit);
+        if let Some(known) = self.memories.get_mut(key)
+            && let Ok(permit) = self.slots.clone().try_acquire_owned()
+        {
+            known.memory.last_chance = true;
+            self.queue.forget_waiting();
+            self.queue.push(key);
+            self.start(permit);
         }
     }
 }
@@ -65,5 +65,14 @@ pub(super) fn lost(key: &Key) {
         namespace = &*key.namespace,
         name = &*key.name,
         "Squadcast had replaced the refresh token, and the new one could not be written back into its Secret before the operator had to let go of it: if exchanges are rejected from now on, create a new refresh token in Squadcast's web application and store it"
+    );
+}
+
+/// Says that a refresh token is not saved and that another process may lead now.
+pub(super) fn put_off(key: &Key) {
+    tracing::error!(
+        namespace = &*key.namespace,
+        name = &*key.name,
+        "Squadcast had replaced the refresh token, and the new one was not yet written back into its Secret when the operator lost its lease: it does that when it leads again; if exchanges are rejected from now on, create a new refresh token in Squadcast's web application and store it"
     );
 }

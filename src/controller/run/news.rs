@@ -4,11 +4,12 @@ use tokio::sync::mpsc;
 
 use super::{Controller, drain::lost};
 use crate::{
+    api::Key,
     controller::{
         index::WatchId,
         watches::{Change, News, Undecodable},
     },
-    reconcile::{Credential, Key},
+    reconcile::Credential,
     secret::SecretMeta,
 };
 
@@ -100,7 +101,7 @@ impl Controller {
 
     fn forget(&mut self, key: &Key) {
         self.timers.set(key, None);
-        if self.memories.remove(key).is_some_and(|known| known.memory.unsaved()) {
+        if self.memories.remove(key).is_some_and(|known| known.memory.has_duty()) {
             lost(key);
         }
     }

@@ -90,7 +90,7 @@ fn unclaimed(case: &Case<'_>) -> Result<(), Blocked> {
         Some(rival) => Err(stalled(
             Reason::TargetClaimed,
             format!(
-                "Secret \"{}\" is already kept by SquadcastCredential \"{rival}\": choose another target.name, or delete one of the two",
+                "Secret \"{}\" is already kept by SquadcastCredential \"{rival}\": choose another spec.target.name, or delete one of the two",
                 case.credential.spec.target.name
             ),
         )),

@@ -11,8 +11,8 @@ use crate::{
 /// A token was written.
 pub(super) fn issued(case: &Case<'_>, issued: &Issued, status: &SquadcastCredentialStatus) -> Note {
     let first = case.history.last_renewed_at.is_none();
-    let which = if first { "first" } else { "new" };
-    let mut text = format!("wrote a {which} token into Secret \"{}\"", case.credential.spec.target.name);
+    let which = if first { "the first" } else { "a new" };
+    let mut text = format!("wrote {which} token into Secret \"{}\"", case.credential.spec.target.name);
     for (what, at) in
         [("expires", local(&issued.grant, issued.grant.expires_at)), ("will be renewed", status.renew_at)]
     {
@@ -46,7 +46,7 @@ pub(super) fn renew_before_too_long() -> Note {
     Note {
         warning: true,
         reason: "RenewBeforeTooLong",
-        text: "spec.renewBefore is not shorter than the life of the token, which is renewed after two thirds of its life instead: shorten renewBefore".to_owned(),
+        text: "spec.renewBefore is not shorter than the life of the token, which is renewed after two thirds of its life instead: shorten spec.renewBefore".to_owned(),
     }
 }
 

@@ -4,22 +4,7 @@ use super::*;
 use crate::{
     reconcile::Issued,
     schedule::{BETWEEN_EXCHANGES, seconds_between},
-    squadcast::{AccessToken, Grant},
 };
-
-/// A token of Squadcast's from `issued`, by our clock, that lives so long.
-fn grant(issued: i64, life: i64, skew: i64) -> Grant {
-    Grant {
-        access_token: AccessToken::parse("access").unwrap(),
-        token_type: "Bearer".to_owned(),
-        issued_at: issued + skew,
-        expires_at: issued + life + skew,
-        skew,
-        rotated: None,
-        requested_at: at(issued),
-        received_at: at(issued),
-    }
-}
 
 impl Scene {
     /// Goes through an exchange that is answered with a token from `issued` on.

@@ -294,3 +294,12 @@ fn names_in_messages_are_short_and_on_one_line() {
     assert_eq!(shorten("äöü", 3), "äöü");
     assert_eq!(shorten("äöü", 2), "äö…");
 }
+
+#[test]
+fn the_reference_names_every_filter_and_no_other() {
+    let page = include_str!("../../../docs/reference.md");
+    let (_, list) = page.split_once("The filters: ").unwrap();
+    let (list, _) = list.split_once(".\n").unwrap();
+    let named: Vec<_> = list.split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, filters::FILTERS);
+}

@@ -13,7 +13,7 @@ impl State {
     /// A user changes a resource, or creates it.
     pub(in crate::simulation) fn change(&mut self, name: &str, patch: &Value) {
         let version = self.secrets.next_version();
-        let mut object = self.credentials.get(name).map(|object| (**object).clone()).unwrap_or_else(|| {
+        let new = || {
             json!({
                 "apiVersion": names::API_VERSION, "kind": names::KIND,
                 "metadata": {
@@ -22,7 +22,8 @@ impl State {
                 },
                 "status": { "observedGeneration": -1 },
             })
-        });
+        };
+        let mut object = self.credentials.get(name).map_or_else(new, |object| (**object).clone());
         let before = object["spec"].clone();
         merge(&mut object, patch);
         if object["spec"] != before {

@@ -1,5 +1,7 @@
 //! What each step of a script does to the world.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::Play;
@@ -7,9 +9,14 @@ use crate::{
     api::names,
     simulation::{
         operator::World,
-        script::{RESOURCES, SOURCES, Step},
+        script::{Api, RESOURCES, SOURCES, Step},
     },
 };
+
+/// For how long a process leads without having heard from the API server.
+const LEASE: Duration = Duration::from_secs(10);
+/// How often it looks at its lease.
+const LOOK_AT_LEASE: Duration = Duration::from_secs(2);
 
 impl Play {
     pub(super) async fn step(&mut self, step: Step) {
@@ -64,13 +71,24 @@ impl Play {
                 self.change(i, &json!({ "spec": { "target": { "name": target } } }));
             }
             Step::Recreate(i) => self.recreate(name(i)),
-            Step::Api(api) => cluster.lock().faults.api = api,
+            Step::Api(api) => {
+                cluster.lock().faults.api = api;
+                match (self.elects, api) {
+                    (false, _) => {}
+                    (true, Api::Up) => self.operators[0].lead(true),
+                    (true, _) => {
+                        tokio::time::sleep(LEASE).await;
+                        self.operators[0].lead(false);
+                    }
+                }
+            }
             Step::LoseAnswers(writes) => cluster.lock().faults.lose_answers = writes,
             Step::Storm(writes) => cluster.lock().faults.storm = writes,
             Step::Refuse(refusal) => cluster.lock().faults.refuse = refusal,
             Step::Restart => self.restart().await,
             Step::Die(requests, done) => self.operators[0].process.will_die(requests, done),
             Step::Lead(leads) => self.operators[0].lead(leads),
+            Step::Elect => self.elects = true,
             Step::Lag(credentials, secrets) => {
                 let now = time.now();
                 cluster.lock().faults.lag = [now + i64::from(credentials), now + i64::from(secrets)];
@@ -79,8 +97,21 @@ impl Play {
             Step::SetClock(by) => {
                 self.world.judge.lock().limits.clear();
                 time.set(by);
+                self.doubt_the_lease().await;
             }
-            Step::Sleep(seconds) => time.sleep(seconds.into()),
+            Step::Sleep(seconds) => {
+                time.sleep(seconds.into());
+                self.doubt_the_lease().await;
+            }
+        }
+    }
+
+    /// The clock has jumped: the lease may have run out, and is got again.
+    async fn doubt_the_lease(&self) {
+        if self.elects && self.operators[0].leads() {
+            self.operators[0].lead(false);
+            tokio::time::sleep(LOOK_AT_LEASE).await;
+            self.operators[0].lead(true);
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Words<'a> {
 impl Words<'_> {
     pub(super) fn request_rejected(&self) -> String {
         format!(
-            "{}. Squadcast calls the request wrong: usually the refresh token is incomplete or none of \
+            "{}. Squadcast rejects the request as invalid: usually the refresh token is incomplete, is not one of \
              Squadcast's, or belongs to another region than \"{}\". Check the refresh token and the region.",
             self.answered(),
             self.region.name
@@ -45,7 +45,7 @@ impl Words<'_> {
 
     pub(super) fn rate_limited(&self) -> String {
         format!(
-            "{}. Squadcast asks to slow down in region \"{}\": wait, there is nothing else to do.",
+            "{}. Squadcast asks to slow down in region \"{}\": wait, it is tried again by itself.",
             self.answered(),
             self.region.name
         )
@@ -53,7 +53,7 @@ impl Words<'_> {
 
     pub(super) fn unavailable(&self) -> String {
         format!(
-            "{}. Squadcast has a fault of its own in region \"{}\": wait, there is nothing else to do.",
+            "{}. Squadcast has a fault of its own in region \"{}\": wait, it is tried again by itself.",
             self.answered(),
             self.region.name
         )

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use crate::api::Reason;
+use crate::api::{Key, Reason};
 use crate::squadcast::limits::{Hold, Ticket};
 use crate::squadcast::{Failure, Fingerprint, Grant};
 
@@ -25,7 +25,7 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 /// How often at most an exchange forgets what is old: to look at all lines takes longer the more there are.
 const SWEEP: SignedDuration = SignedDuration::from_secs(1);
 
-/// A write-back that nobody has asked about for so long is given up: whoever wanted it is gone.
+/// A write-back that nobody holds and nobody has asked about for so long is given up: whoever wanted it is gone.
 const FORGOTTEN: SignedDuration = SignedDuration::from_hours(2);
 
 /// An answer, good or bad.
@@ -97,6 +97,8 @@ struct WriteBack {
     grant: Arc<Grant>,
     since: Timestamp,
     asked_at: Timestamp,
+    /// The resources that are at it.
+    holders: Vec<Key>,
 }
 
 impl Board {
@@ -198,11 +200,38 @@ impl Board {
         line.changed.notify_waiters();
     }
 
-    /// Somebody still means to write the new refresh token back.
-    pub(super) fn still_to_write_back(&mut self, token: Fingerprint, now: Timestamp) {
-        if let Some(pending) = self.lines.get_mut(&token).and_then(|line| line.write_back.as_mut()) {
+    /// This resource takes the write-back on.
+    pub(super) fn hold(&mut self, token: Fingerprint, holder: &Key) {
+        if let Some(pending) = self.write_back(token) {
+            pending.holders.push(holder.clone());
+        }
+    }
+
+    /// This resource lets go of the write-back, done or not.
+    pub(super) fn release(&mut self, token: Fingerprint, holder: &Key, now: Timestamp) {
+        if let Some(pending) = self.write_back(token)
+            && let Some(place) = pending.holders.iter().position(|key| key == holder)
+        {
+            pending.holders.remove(place);
             pending.asked_at = now;
         }
+    }
+
+    /// The answer whose refresh token is to be written back, where nobody is at it any more.
+    pub(super) fn left_behind(&mut self, token: Fingerprint) -> Option<Arc<Grant>> {
+        self.write_back(token)
+            .filter(|pending| pending.holders.is_empty())
+            .map(|pending| pending.grant.clone())
+    }
+
+    /// The resources that are at a write-back.
+    pub(super) fn holders(&self) -> Vec<Key> {
+        let pending = self.lines.values().filter_map(|line| line.write_back.as_ref());
+        pending.flat_map(|pending| pending.holders.iter().cloned()).collect()
+    }
+
+    fn write_back(&mut self, token: Fingerprint) -> Option<&mut WriteBack> {
+        self.lines.get_mut(&token).and_then(|line| line.write_back.as_mut())
     }
 
     /// A new refresh token is written back, or there is no need any more.
@@ -224,7 +253,9 @@ impl Board {
     pub(super) fn sweep(&mut self, now: Timestamp) -> bool {
         self.swept_at = Some(now);
         self.lines.retain(|_, line| {
-            let wanted = |pending: &WriteBack| now.duration_since(pending.asked_at) < FORGOTTEN;
+            let wanted = |pending: &WriteBack| {
+                !pending.holders.is_empty() || now.duration_since(pending.asked_at) < FORGOTTEN
+            };
             if !line.write_back.as_ref().is_none_or(wanted) {
                 line.write_back = None;
                 line.changed.notify_waiters();
@@ -246,7 +277,8 @@ impl Line {
     /// Where the answer holds a new refresh token, nothing is sent until it is written back.
     fn pend(&mut self, grant: &Arc<Grant>, now: Timestamp) {
         if grant.rotated.is_some() {
-            self.write_back = Some(WriteBack { grant: grant.clone(), since: now, asked_at: now });
+            let grant = grant.clone();
+            self.write_back = Some(WriteBack { grant, since: now, asked_at: now, holders: Vec::new() });
         }
     }
 }

@@ -1,0 +1,213 @@
+//! What `check` tells, in lines for people and as one object for programs. Pure; holds no token.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::{
+    api::Reason,
+    schedule::{self, Life, RenewalPolicy},
+    squadcast::{Failure, Grant, RefreshToken, Region},
+};
+
+/// Where the exchange goes.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Way {
+    region: String,
+    host: String,
+    url: String,
+    /// Without its user information.
+    proxy: Option<String>,
+}
+
+/// What came of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Told {
+    #[serde(flatten)]
+    way: Way,
+    /// Nothing where no answer came.
+    tls: Option<Tls>,
+    status: Option<u16>,
+    reason: &'static str,
+    message: String,
+    retry_after_seconds: Option<u64>,
+    token: Option<Token>,
+    probe: Option<Findings>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Tls {
+    Verified,
+    Off,
+}
+
+/// What is known of a token; times are of this machine's clock.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Token {
+    issued_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    renew_at: Option<Timestamp>,
+    seconds_left: Option<i64>,
+    /// Squadcast's clock less this machine's, 0 where they are not seen to differ by more than 5 s.
+    clock_skew_seconds: i64,
+    refresh_token_rotated: bool,
+}
+
+/// What `--probe` finds out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Findings {
+    access_token_repeated: bool,
+    life_restarted: bool,
+    refresh_token_changed: bool,
+}
+
+impl Way {
+    pub(super) fn new(region: &Region, proxy: Option<String>) -> Self {
+        Self {
+            region: region.name.clone(),
+            host: region.host.clone(),
+            url: region.exchange_url.clone(),
+            proxy,
+        }
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        vec![
+            line("region", &self.region),
+            line("host", &self.host),
+            line("asked", &self.url),
+            line("proxy", self.proxy.as_deref().unwrap_or("none")),
+        ]
+    }
+
+    fn told(self, status: Option<u16>, reason: Reason, message: String) -> Told {
+        let tls = if self.url.starts_with("http:") { Tls::Off } else { Tls::Verified };
+        Told {
+            tls: status.map(|_| tls),
+            way: self,
+            status,
+            reason: reason.as_str(),
+            message,
+            retry_after_seconds: None,
+            token: None,
+            probe: None,
+        }
+    }
+
+    /// There is no token that could be sent.
+    pub(super) fn unsent(self, why: String) -> Told {
+        self.told(None, Reason::RefreshTokenInvalid, why)
+    }
+
+    pub(super) fn refused(self, failure: &Failure) -> Told {
+        let told = self.told(failure.status, failure.reason, failure.message.clone());
+        Told { retry_after_seconds: failure.retry_after.map(|wait| wait.as_secs()), ..told }
+    }
+
+    /// `sent` was exchanged for this.
+    pub(super) fn granted(self, grant: &Grant, sent: &RefreshToken) -> Told {
+        let token = Token::of(grant, sent, &self.region);
+        let message = "Squadcast answered with a valid access token".to_owned();
+        Told { token: Some(token), ..self.told(Some(200), Reason::TokenValid, message) }
+    }
+}
+
+impl Token {
+    fn of(grant: &Grant, sent: &RefreshToken, region: &str) -> Self {
+        let at = |second: i64| Timestamp::from_second(second.saturating_sub(grant.skew)).ok();
+        let (issued_at, expires_at) = (at(grant.issued_at), at(grant.expires_at));
+        let life = issued_at.zip(expires_at).map(|(issued, expires)| Life { issued, expires });
+        let renewal = |life| schedule::renewal(life, RenewalPolicy::TwoThirds, sent.fingerprint(region)).at;
+        Self {
+            issued_at,
+            expires_at,
+            renew_at: life.map(renewal),
+            seconds_left: expires_at.map(|expires| schedule::seconds_between(grant.received_at, expires)),
+            clock_skew_seconds: grant.skew,
+            refresh_token_rotated: grant.rotated.is_some(),
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let time = |what, at: Option<Timestamp>| at.map(|at| line(what, &at.to_string()));
+        let expires = self
+            .expires_at
+            .zip(self.seconds_left)
+            .map(|(at, left)| line("expires", &format!("{at} (in {:#})", SignedDuration::from_secs(left))));
+        let mut lines: Vec<String> = [time("issued", self.issued_at), expires, time("renews", self.renew_at)]
+            .into_iter()
+            .flatten()
+            .collect();
+        let (seconds, side) = (self.clock_skew_seconds.unsigned_abs(), self.clock_skew_seconds.signum());
+        lines.push(match side {
+            0 => line("clock", "no difference of more than 5 s to Squadcast's is seen"),
+            1 => line("clock", &format!("Squadcast's is {seconds} s ahead of this machine's")),
+            _ => line("clock", &format!("Squadcast's is {seconds} s behind this machine's")),
+        });
+        if self.refresh_token_rotated {
+            lines.push(line(
+                "rotation",
+                "the answer holds another refresh token than the one sent, which is not shown or stored here: see spec.refreshTokenRotation",
+            ));
+        }
+        lines
+    }
+}
+
+impl Told {
+    pub(super) fn is_success(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Adds what `--probe` found.
+    pub(super) fn with_findings(self, grants: &[Grant]) -> Self {
+        let pairs = || grants.iter().zip(grants.iter().skip(1));
+        let findings = Findings {
+            access_token_repeated: pairs().any(|(a, b)| a.access_token == b.access_token),
+            life_restarted: pairs().all(|(a, b)| b.expires_at > a.expires_at),
+            refresh_token_changed: grants.iter().any(|grant| grant.rotated.is_some()),
+        };
+        Self { probe: Some(findings), ..self }
+    }
+
+    /// What is known since [`Way::lines`].
+    pub(super) fn lines(&self) -> Vec<String> {
+        let tls = match self.tls {
+            Some(Tls::Off) => "off: the refresh token travelled unencrypted",
+            Some(Tls::Verified) => "verified: the server's certificate is trusted here",
+            None => "not verified: no answer came",
+        };
+        let status = self.status.map_or("none".to_owned(), |status| format!("HTTP {status}"));
+        let mut lines = vec![
+            line("tls", tls),
+            line("status", &status),
+            line("reason", self.reason),
+            line("message", &self.message),
+        ];
+        if let Some(seconds) = self.retry_after_seconds {
+            lines.push(line("wait", &format!("Squadcast asks for {seconds} s")));
+        }
+        lines.extend(self.token.iter().flat_map(Token::lines));
+        lines
+    }
+
+    /// The findings of `--probe`.
+    pub(super) fn findings(&self) -> Vec<String> {
+        let Some(findings) = &self.probe else { return Vec::new() };
+        let told = |what: &str, holds| format!("{what}: {}", if holds { "yes" } else { "no" });
+        vec![
+            String::new(),
+            told("access token repeated", findings.access_token_repeated),
+            told("life restarted by each exchange", findings.life_restarted),
+            told("refresh token changed", findings.refresh_token_changed),
+        ]
+    }
+}
+
+fn line(what: &str, value: &str) -> String {
+    format!("{what:<9} {value}")
+}

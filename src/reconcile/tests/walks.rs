@@ -1,0 +1,395 @@
+//! Whole walks through the rooms, against something that answers like an API server and a Squadcast of the test's own.
+//! How many exchanges a change costs, and what is in the target after it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use futures::future::BoxFuture;
+use http::Method;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::{
+    ops::fake_api::{Asked, FakeApi, refusal},
+    reconcile::{Context, Input, Known, reconcile},
+    slots::Slot,
+    squadcast::{AccessToken, Ask, Exchanges, Failure, Fingerprint, Grant, Rate, Region, Transport},
+};
+
+/// The resource, and Secrets by name.
+struct Cluster {
+    resource: Value,
+    secrets: BTreeMap<String, Value>,
+    version: u64,
+    /// What somebody does to the target right before the operator's next write of it.
+    overtaken_by: Option<Value>,
+}
+
+impl Cluster {
+    fn next_version(&mut self) -> Value {
+        self.version += 1;
+        self.version.to_string().into()
+    }
+
+    fn put(&mut self, name: &str, mut secret: Value) -> Value {
+        secret["metadata"]["resourceVersion"] = self.next_version();
+        self.secrets.insert(name.to_owned(), secret.clone());
+        secret
+    }
+
+    /// Changes a Secret as somebody else does.
+    fn change(&mut self, name: &str, patch: &Value) {
+        let mut secret = self.secrets[name].clone();
+        merge(&mut secret, patch);
+        self.put(name, secret);
+    }
+
+    fn answer(&mut self, (method, path, body): &Asked) -> (u16, Value) {
+        let path = path.split('?').next().unwrap_or_default();
+        if path.starts_with("/apis/") {
+            if *method == Method::PATCH {
+                merge(&mut self.resource, &json!({ "status": body["status"] }));
+                self.resource["metadata"]["resourceVersion"] = self.next_version();
+            }
+            return (200, self.resource.clone());
+        }
+        let conflict = || refusal(409, "Conflict", "the object has been modified");
+        let Some(name) = path.strip_prefix("/api/v1/namespaces/team/secrets/") else {
+            let name = body["metadata"]["name"].as_str().unwrap_or_default();
+            if self.secrets.contains_key(name) {
+                return conflict();
+            }
+            let mut secret = body.clone();
+            secret["metadata"]["uid"] = format!("uid-{}", self.version).into();
+            return (201, self.put(name, secret));
+        };
+        if *method == Method::PATCH
+            && name == "token"
+            && let Some(change) = self.overtaken_by.take()
+        {
+            self.change(name, &change);
+        }
+        let Some(mut secret) = self.secrets.get(name).cloned() else {
+            return refusal(404, "NotFound", "not found");
+        };
+        if *method != Method::PATCH {
+            return (200, secret);
+        }
+        for field in ["uid", "resourceVersion"] {
+            let examined = &body["metadata"][field];
+            if !examined.is_null() && *examined != secret["metadata"][field] {
+                return conflict();
+            }
+        }
+        match body.as_array() {
+            None => merge(&mut secret, body),
+            Some(operations) => {
+                for operation in operations {
+                    let at = secret.pointer_mut(operation["path"].as_str().unwrap_or_default());
+                    match (at, operation["op"].as_str()) {
+                        (Some(at), Some("test")) if *at == operation["value"] => {}
+                        (Some(at), Some("replace")) => *at = operation["value"].clone(),
+                        _ => return refusal(422, "Invalid", "the patch does not apply"),
+                    }
+                }
+            }
+        }
+        (200, self.put(name, secret))
+    }
+}
+
+/// What an exchange is answered with.
+enum Answer {
+    Rotates(&'static str),
+    Fails(Reason),
+}
+
+/// Answers as it is told, else with a new token. The number of the request is in the token's name.
+#[derive(Default)]
+struct Squadcast {
+    answers: Mutex<VecDeque<Answer>>,
+    sent: Mutex<Vec<String>>,
+    now: AtomicI64,
+}
+
+impl Squadcast {
+    fn now(&self) -> Timestamp {
+        at(self.now.load(Ordering::SeqCst))
+    }
+}
+
+struct Shared(Arc<Squadcast>);
+
+impl Transport for Shared {
+    fn exchange<'a>(
+        &'a self,
+        _: &'a Region,
+        token: &'a RefreshToken,
+    ) -> BoxFuture<'a, Result<Grant, Failure>> {
+        let mut sent = self.0.sent.lock().unwrap();
+        sent.push(token.expose().to_owned());
+        let rotated = match self.0.answers.lock().unwrap().pop_front() {
+            None => None,
+            Some(Answer::Rotates(to)) => Some(super::token(to)),
+            Some(Answer::Fails(reason)) => {
+                let message = format!("it failed with {reason}");
+                let requested_at = self.0.now();
+                return Box::pin(async move {
+                    Err(Failure { reason, message, status: None, retry_after: None, requested_at })
+                });
+            }
+        };
+        let access_token = AccessToken::parse(&format!("access-{}", sent.len())).unwrap();
+        let grant = Grant { access_token, rotated, ..grant(self.0.now().as_second(), LIFE, 0) };
+        Box::pin(async move { Ok(grant) })
+    }
+}
+
+/// A resource that nobody has looked at yet, its source, and who looks at it.
+struct World {
+    cluster: Arc<Mutex<Cluster>>,
+    squadcast: Arc<Squadcast>,
+    /// The resource is still as the reconcile found it.
+    wanted: Arc<AtomicBool>,
+    context: Context,
+    memory: Memory,
+}
+
+impl World {
+    async fn new() -> Self {
+        let source =
+            json!({ "metadata": { "name": "source" }, "data": { "refresh_token": BASE64.encode("rt") } });
+        let mut cluster =
+            Cluster { resource: object(), secrets: BTreeMap::new(), version: 100, overtaken_by: None };
+        cluster.put("source", source);
+        let cluster = Arc::new(Mutex::new(cluster));
+        let answering = cluster.clone();
+        let (_, clients) = FakeApi::start(move |asked| answering.lock().unwrap().answer(asked)).await;
+        let squadcast = Arc::new(Squadcast::default());
+        squadcast.now.store(ISSUED, Ordering::SeqCst);
+        let clock = |squadcast: &Arc<Squadcast>| {
+            let squadcast = squadcast.clone();
+            move || squadcast.now()
+        };
+        let wanted = Arc::new(AtomicBool::new(true));
+        let (still_wanted, sources) = (wanted.clone(), cluster.clone());
+        let exchanges =
+            Exchanges::new(Shared(squadcast.clone()), (), Rate::default(), Arc::new(clock(&squadcast)));
+        let context = Context {
+            client: clients.requests,
+            exchanges,
+            regions: Regions::default(),
+            label_required: false,
+            clock: Box::new(clock(&squadcast)),
+            may_act: Box::new(|| true),
+            // What counts is the source as it was read, not as the watches had told of it before.
+            still_wanted: Box::new(move |input| {
+                let version = facts(&sources.lock().unwrap().secrets["source"]).resource_version;
+                let same = matches!(&input.source, Known::Facts(read) if read.resource_version == version);
+                same && still_wanted.load(Ordering::SeqCst)
+            }),
+            still_there: Box::new(|_| true),
+            tell: Box::new(|_, _| {}),
+        };
+        Self { cluster, squadcast, wanted, context, memory: Memory::default() }
+    }
+
+    /// One that has got its first token.
+    async fn issued() -> Self {
+        let mut world = Self::new().await;
+        assert_eq!(world.walk().await, "issued");
+        assert_eq!((world.sent(), world.holds().as_str()), (1, "access-1"));
+        world
+    }
+
+    /// Looks at the resource; says what has come of it.
+    async fn walk(&mut self) -> &'static str {
+        self.walk_with(Known::Present).await
+    }
+
+    /// Looks at the resource with what the watches have told of its source.
+    async fn walk_with(&mut self, source: Known) -> &'static str {
+        let credential = credential(&self.cluster.lock().unwrap().resource);
+        let input = Input {
+            writes_back: credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack,
+            credential: Arc::new(credential),
+            source,
+            target: Known::Present,
+            rival: None,
+            holder_leaves: false,
+            former_targets: Vec::new(),
+        };
+        let slots = Arc::new(Semaphore::new(1));
+        let slot = Slot::new(slots.clone(), slots.acquire_owned().await.unwrap());
+        let done = Box::pin(reconcile(&self.context, &slot, &input, self.memory.clone())).await;
+        self.memory = done.memory;
+        done.outcome
+    }
+
+    /// Another resource of the same refresh token needs a token.
+    async fn another_asks(&self) {
+        let (region, token) = (self.context.regions.get("us").unwrap(), token("rt"));
+        let not_before = Timestamp::MIN;
+        let ask = Ask { region, token: &token, not_before, expires_at: None, hold_on_rotation: false };
+        self.context.exchanges.exchange(ask, || true).await;
+    }
+
+    fn pass(&self, seconds: i64) {
+        self.squadcast.now.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn answers(&self, answer: Answer) {
+        self.squadcast.answers.lock().unwrap().push_back(answer);
+    }
+
+    /// How many exchanges were made.
+    fn sent(&self) -> usize {
+        self.squadcast.sent.lock().unwrap().len()
+    }
+
+    fn resource(&self, patch: &Value) {
+        merge(&mut self.cluster.lock().unwrap().resource, patch);
+    }
+
+    /// Changes the spec as a user does.
+    fn spec(&self, patch: &Value) {
+        self.resource(&json!({ "metadata": { "generation": 2 }, "spec": patch }));
+    }
+
+    fn request(&self, value: &str) {
+        self.resource(&json!({ "metadata": { "annotations": { names::ANNOTATION_RENEW: value } } }));
+    }
+
+    /// Changes the target as somebody else does.
+    fn target(&self, patch: &Value) {
+        self.cluster.lock().unwrap().change("token", patch);
+    }
+
+    fn status(&self) -> SquadcastCredentialStatus {
+        credential(&self.cluster.lock().unwrap().resource).status
+    }
+
+    fn secret(&self, name: &str) -> Value {
+        self.cluster.lock().unwrap().secrets[name].clone()
+    }
+
+    fn value(&self, name: &str, key: &str) -> String {
+        let secret = self.secret(name);
+        String::from_utf8(BASE64.decode(secret["data"][key].as_str().unwrap()).unwrap()).unwrap()
+    }
+
+    /// The access token in the target.
+    fn holds(&self) -> String {
+        self.value("token", "access_token")
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        facts(&self.secret("token")).token.unwrap().fingerprint
+    }
+}
+
+#[tokio::test]
+async fn a_request_and_a_repair_get_no_answer_from_before_and_others_do() {
+    type Change = Box<dyn Fn(&World)>;
+    let edit = json!({ "data": { "access_token": BASE64.encode("edited") } });
+    let notes = json!({ "metadata": { "annotations": { names::ANNOTATION_FINGERPRINT: null } } });
+    let template = json!({ "target": { "template": { "access_token": "{{ access_token }}" } } });
+    let changes: [(&str, Change, usize); 5] = [
+        ("asked for", Box::new(|world| world.request("one")), 3),
+        ("edited", Box::new(move |world| world.target(&edit)), 3),
+        ("deleted", Box::new(|world| drop(world.cluster.lock().unwrap().secrets.remove("token"))), 3),
+        ("notes lost", Box::new(move |world| world.target(&notes)), 3),
+        ("another template", Box::new(move |world| world.spec(&template)), 2),
+    ];
+    for (what, change, exchanges) in changes {
+        let mut world = World::issued().await;
+        world.pass(60);
+        world.another_asks().await;
+        assert_eq!(world.sent(), 2, "{what}: the first answer is too old for others");
+        world.pass(10);
+        change(&world);
+        assert_eq!(world.walk().await, "issued", "{what}");
+        assert_eq!((world.sent(), world.holds()), (exchanges, format!("access-{exchanges}")), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_write_meets_a_conflict_is_answered_by_one_exchange_and_echoed() {
+    let mut world = World::issued().await;
+    world.pass(60);
+    world.request("one");
+    let label = json!({ "metadata": { "labels": { "theirs": "kept" } } });
+    world.cluster.lock().unwrap().overtaken_by = Some(label);
+    assert_eq!(world.walk().await, "issued");
+    assert_eq!((world.sent(), world.holds().as_str()), (2, "access-2"));
+    assert_eq!(world.secret("token")["metadata"]["labels"]["theirs"], "kept");
+    assert_eq!(world.status().last_handled_renew_request.as_deref(), Some("one"));
+    world.pass(60);
+    assert_eq!((world.walk().await, world.sent()), ("unchanged", 2));
+}
+
+#[tokio::test]
+async fn what_is_not_wanted_any_more_when_its_turn_comes_costs_no_exchange() {
+    let mut world = World::new().await;
+    world.wanted.store(false, Ordering::SeqCst);
+    assert_eq!((world.walk().await, world.sent()), ("dropped", 0));
+    world.wanted.store(true, Ordering::SeqCst);
+    assert_eq!((world.walk().await, world.sent()), ("issued", 1));
+}
+
+#[tokio::test]
+async fn after_a_write_back_the_target_speaks_of_the_new_refresh_token() {
+    let mut world = World::new().await;
+    world.spec(&json!({ "refreshTokenRotation": "WriteBack" }));
+    world.answers(Answer::Rotates("next"));
+    assert_eq!(world.walk().await, "issued");
+    assert_eq!(world.value("source", "refresh_token"), "next");
+    assert_eq!(world.fingerprint(), token("next").fingerprint("us"));
+    // Nobody takes the new value for a user's change, also when no answer can be shared any more.
+    world.pass(60);
+    assert_eq!((world.walk().await, world.sent()), ("unchanged", 1));
+}
+
+#[tokio::test]
+async fn a_retry_gets_no_failure_from_before() {
+    let mut world = World::new().await;
+    world.answers(Answer::Fails(Reason::ServiceUnavailable));
+    assert_eq!((world.walk().await, world.sent()), ("failed", 1));
+    let wait = world.status().next_attempt_at.unwrap().as_second() - ISSUED;
+    assert!((4..30).contains(&wait), "others would still get that failure after {wait} s");
+    world.pass(wait);
+    assert_eq!((world.walk().await, world.sent()), ("issued", 2));
+}
+
+#[tokio::test]
+async fn labels_and_owners_are_kept_while_exchanges_fail() {
+    let mut world = World::issued().await;
+    world.pass(60);
+    world.request("one");
+    let fine = world.secret("token")["metadata"].clone();
+    let kept = |world: &World, when: &str| {
+        for field in ["labels", "ownerReferences"] {
+            assert_eq!(world.secret("token")["metadata"][field], fine[field], "{field} {when}");
+        }
+    };
+    world.answers(Answer::Fails(Reason::ServiceUnavailable));
+    world.target(&json!({ "metadata": { "labels": { names::LABEL_MANAGED_BY: null } } }));
+    assert_eq!(world.walk().await, "failed");
+    kept(&world, "at the failure");
+    world.target(&json!({ "metadata": { "ownerReferences": null } }));
+    assert_eq!(world.walk().await, "waiting");
+    kept(&world, "until the next attempt");
+    assert_eq!((world.sent(), world.holds().as_str()), (2, "access-1"));
+}
+
+#[tokio::test]
+async fn a_source_that_the_watch_has_not_told_of_yet_is_read() {
+    let mut world = World::new().await;
+    assert_eq!(world.walk_with(Known::Absent).await, "issued");
+}
