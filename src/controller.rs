@@ -13,4 +13,5 @@ mod watches;
 
 pub use index::{Index, Learned, SharedIndex, WatchId};
 pub use run::{Controller, LOOK, Settings};
+pub use watched::Watched;
 pub use watches::{Change, News, Scope, Undecodable, Watch, Watches, secret_selectors};

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use squadcast_operator::api::SquadcastCredential;
-use squadcast_operator::controller::{Index, Learned};
+use squadcast_operator::controller::{Index, Learned, Watched};
 use squadcast_operator::reconcile::{
-    Acted, Aftermath, Case, Credential, FoundToken, Known, Memory, Observation, Source, Target, decide,
-    report,
+    Acted, Aftermath, Case, FoundToken, Known, Memory, Observation, Source, Target, decide, report,
 };
 use squadcast_operator::schedule::{Life, RenewalPolicy, renewal};
 use squadcast_operator::secret::{self, SecretMeta, render};
@@ -156,7 +154,7 @@ fn decode_stranger(times: u64) {
 }
 
 fn decode_resource(times: u64) {
-    decode::<SquadcastCredential, _>(times, &resource(1).to_string(), Credential::from);
+    decode::<Watched, _>(times, &resource(1).to_string(), Watched::decoded);
 }
 
 /// Many resources with their targets, each reconciled once.

@@ -16,7 +16,7 @@ use crate::{
 
 /// A resource, or why it cannot be read.
 #[derive(Clone, Debug)]
-pub(super) struct Watched {
+pub struct Watched {
     /// Name, namespace and resource version: what a watch needs.
     metadata: ObjectMeta,
     object: Result<Credential, String>,
@@ -24,7 +24,7 @@ pub(super) struct Watched {
 
 impl Watched {
     /// The resource, or whose fault it is that there is none.
-    pub(super) fn decoded(self) -> Result<Credential, Undecodable> {
+    pub fn decoded(self) -> Result<Credential, Undecodable> {
         let Self { metadata, object } = self;
         object.map_err(|error| {
             let part = |part: Option<String>| part.unwrap_or_default();
