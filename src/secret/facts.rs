@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::core::Resource;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::metadata::{DataFields, Manager, Metadata};
+use super::metadata::{DataFields, Entry, Metadata};
 use crate::{api::names, schedule::Life, squadcast::Fingerprint};
 
 /// Which keys, labels and annotations the operator wrote: the annotation `managed`.
@@ -221,7 +221,7 @@ impl SecretFacts {
         owners: Vec<OwnerReference>,
         labels: &Map,
         annotations: &Map,
-        managed_fields: &[Manager],
+        managed_fields: &[Entry],
     ) -> Self {
         let managed: Arc<Managed> = annotations
             .get(names::ANNOTATION_MANAGED)

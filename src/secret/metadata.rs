@@ -26,13 +26,13 @@ pub(super) struct Metadata {
     pub(super) owner_references: Option<Vec<OwnerReference>>,
     pub(super) labels: Option<BTreeMap<String, String>>,
     pub(super) annotations: Option<BTreeMap<String, String>>,
-    pub(super) managed_fields: Option<Vec<Manager>>,
+    pub(super) managed_fields: Option<Vec<Entry>>,
 }
 
-/// What a field manager has set.
+/// An entry of the record of field managers: what one of them has set.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Manager {
+pub(super) struct Entry {
     manager: Option<String>,
     subresource: Option<String>,
     fields_v1: Option<Fields>,
@@ -84,11 +84,11 @@ pub(super) struct DataFields {
 impl DataFields {
     /// A key that somebody edits leaves our entry for theirs; one that is removed leaves all entries. Whoever applies
     /// `stringData` is recorded with that, and our entry stays as it was: then nothing is told of the data.
-    pub(super) fn read(entries: &[Manager], written: &BTreeSet<String>) -> Self {
+    pub(super) fn read(entries: &[Entry], written: &BTreeSet<String>) -> Self {
         let mut ours: BTreeSet<&str> = BTreeSet::new();
         let mut immutable_set = false;
         let mut applied_as_text = false;
-        let mut other: Option<(&Manager, bool)> = None;
+        let mut other: Option<(&Entry, bool)> = None;
         for entry in entries.iter().filter(|e| e.subresource.as_deref().unwrap_or_default().is_empty()) {
             let Some(fields) = &entry.fields_v1 else {
                 continue;
