@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos crd manifest pages check-generated deny controlplane helm prometheus image test-pods rights workflows tools
+.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos bench bench-core crd manifest pages check-generated deny controlplane helm prometheus image test-pods rights workflows tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -11,6 +11,10 @@ CHART_CRD = charts/squadcast-operator/files/squadcastcredentials.yaml
 MANIFEST = deploy/install.yaml
 # Its own profile: years of virtual time want speed, and no one wants to wait for a release to be linked.
 SIMULATE = cargo test --quiet --profile simulate --lib
+# The benchmarks' own code is built like the simulation; what they measure is the operator as it is released.
+BENCH = cargo bench --quiet --profile simulate --bench
+RELEASE = cargo build --release --bin squadcast-operator --message-format=json-render-diagnostics \
+	| sed -n 's/.*"executable":"\([^"]*squadcast-operator\)".*/\1/p'
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -89,6 +93,12 @@ test-pods: tools ## Run the image in real Pods, where root on Linux; shows comma
 
 chaos: controlplane ## Kill the operator 1000 times and disturb its cluster for longer, in about 10 minutes; shows the figures
 	@KILLS=$${KILLS:-1000} RESOURCES=$${RESOURCES:-20000} WAVES=$${WAVES:-20} OUTAGE=$${OUTAGE:-15} tests/chaos.sh
+
+bench: tools controlplane ## Measure the released operator, in about 20 minutes; ONLY=first,renew for sections, DOC=1 for the document
+	@operator=$${BIN:-$$($(RELEASE))} && test -n "$$operator" && $(BENCH) operator -- "$$operator"
+
+bench-core: ## Count instructions and allocations of the pure core below valgrind; ACCEPT=1 writes what is accepted
+	@$(BENCH) core
 
 crd: ## Write the resource's definition from the code
 	@operator=$$($(OPERATOR)) && test -n "$$operator" && "$$operator" crd >$(CRD).new && mv $(CRD).new $(CRD) && cp $(CRD) $(CHART_CRD)

@@ -153,7 +153,9 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             (decision, (if tried { Acted::Failed(trouble) } else { Acted::Nothing }, None))
         } else {
             let decision = decide(&case, now);
-            let acting = act::act(ctx, slot, input, &case, &mut memory, &decision, now);
+            // On the heap: in here it would make every reconcile several times as large, and what it leaves when it
+            // ends is then cut up by what stays.
+            let acting = Box::pin(act::act(ctx, slot, input, &case, &mut memory, &decision, now));
             let acted = meanwhile::attempt(ctx, &case, now, acting).await;
             (decision, acted)
         };
@@ -263,8 +265,8 @@ fn log(credential: &Credential, report: &Report) {
     }
     let (namespace, name) = (&*credential.key.namespace, &*credential.key.name);
     let synced = report.status.condition(ConditionType::Synced);
-    let reason = synced.map_or("", |c| c.reason.as_str());
-    let message = synced.map_or("", |c| c.message.as_str());
+    let reason = synced.map_or("", |c| &*c.reason);
+    let message = synced.map_or("", |c| &*c.message);
     if report.outcome == "failed" || report.outcome == "blocked" {
         warn!(namespace, name, reason, outcome = report.outcome, "{message}");
     } else {

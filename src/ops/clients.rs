@@ -10,7 +10,7 @@ use kube::{
 };
 use thiserror::Error;
 
-use super::pace::paced;
+use super::{connection, pace::paced};
 
 /// What every client says of itself, here and to Squadcast.
 pub const USER_AGENT_VALUE: &str = concat!("squadcast-operator/", env!("CARGO_PKG_VERSION"));
@@ -103,7 +103,7 @@ pub async fn connect() -> Result<Clients, ClientsError> {
 
 /// Builds both clients for the cluster of a configuration.
 pub fn from_config(config: &Config) -> Result<Clients, ClientsError> {
-    let client = |config| Client::try_from(config).map_err(|error| ClientsError::Unusable(Box::new(error)));
+    let client = |config| connection::client(config).map_err(|e| ClientsError::Unusable(Box::new(e)));
     Ok(Clients {
         requests: client(for_requests(config.clone()))?,
         watches: paced(client(for_watches(config.clone()))?),

@@ -167,7 +167,8 @@ fn build(roots: &Roots, proxies: &Proxies, timeout: Duration) -> Result<reqwest:
 /// Reads a body, but not one that is too long.
 async fn read(mut response: reqwest::Response) -> Result<Body, reqwest::Error> {
     // Room for all of it from the start: what grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BODY));
+    let told = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(told.map_or(MAX_BODY, |length| length.min(MAX_BODY))));
     while let Some(chunk) = response.chunk().await? {
         if bytes.len() + chunk.len() > MAX_BODY {
             return Ok(Body::TooLong);

@@ -149,7 +149,7 @@ impl Exchanges {
             let now = (self.0.clock)();
             let step = {
                 let mut board = self.0.board();
-                board.sweep(now);
+                board.sweep_sometimes(now);
                 board.step(&query, now)
             };
             match step {
