@@ -7,6 +7,7 @@ mod act;
 mod aftermath;
 mod decide;
 mod input;
+mod learned;
 mod meanwhile;
 mod memory;
 mod observe;
@@ -31,6 +32,7 @@ pub use self::{
     aftermath::Aftermath,
     decide::{Blocked, Case, Decision, Why, decide},
     input::{Credential, Input, Known},
+    learned::Learned,
     memory::{Duty, Leftover, Memory, Pending},
     observe::{Content, FoundToken, Observation, Source, Target},
     ownership::{Claim, claim},
@@ -44,7 +46,6 @@ use self::{
 };
 use crate::{
     api::{ConditionType, Reason},
-    controller::Learned,
     schedule::plus,
     slots::Slot,
     squadcast::{Exchanges, Regions},
@@ -125,7 +126,7 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
         memory.unreachable = 0;
         learned.secrets.clear();
         if unread.is_none() {
-            note_reads(&mut learned, credential, &seen);
+            learned.read(credential, &seen);
         }
         if look.writes_back
             && let Some(sent) = seen.fingerprint()
@@ -189,7 +190,7 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             }
             _ => {}
         }
-        note_writes(&mut learned, credential, &acted);
+        learned.wrote(credential, &acted);
         if matches!(acted, Acted::Failed(_)) || matches!(decision, Decision::BackOff { .. }) {
             aftermath::keep_up(ctx, &case, now, &mut memory, &mut learned).await;
         }
@@ -272,31 +273,5 @@ fn log(credential: &Credential, report: &Report) {
     } else {
         let renews = report.status.renew_at.map(|t| t.to_string());
         info!(namespace, name, reason, outcome = report.outcome, renews, "{message}");
-    }
-}
-
-fn note_reads(learned: &mut Learned, credential: &Credential, seen: &Observation) {
-    match &seen.source {
-        Source::Unread => {}
-        Source::Missing => learned.secrets.push((credential.source(), None)),
-        Source::NotAllowed(facts) | Source::KeyMissing(_, facts) | Source::Invalid(_, facts) => {
-            learned.secrets.push((credential.source(), facts.clone()));
-        }
-        Source::Found(found) => learned.secrets.push((credential.source(), Some(found.facts.clone()))),
-    }
-    learned.secrets.push((credential.target(), seen.target.facts().cloned()));
-}
-
-fn note_writes(learned: &mut Learned, credential: &Credential, acted: &Acted) {
-    let (target, source) = match acted {
-        Acted::Issued(issued) => (Some(&issued.target), issued.source.as_ref()),
-        Acted::Rewritten(target) => (Some(&**target), None),
-        _ => (None, None),
-    };
-    for (key, meta) in [(credential.target(), target), (credential.source(), source)] {
-        if let Some(meta) = meta {
-            learned.secrets.retain(|(k, _)| *k != key);
-            learned.secrets.push((key, Some(Arc::new(meta.facts.clone()))));
-        }
     }
 }

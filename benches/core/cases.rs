@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use squadcast_operator::controller::{Index, Learned, Watched};
+use squadcast_operator::controller::{Index, Watched};
 use squadcast_operator::reconcile::{
-    Acted, Aftermath, Case, FoundToken, Known, Memory, Observation, Source, Target, decide, report,
+    Acted, Aftermath, Case, FoundToken, Known, Learned, Memory, Observation, Source, Target, decide, report,
 };
 use squadcast_operator::schedule::{Life, RenewalPolicy, renewal};
 use squadcast_operator::secret::{self, SecretMeta, render};

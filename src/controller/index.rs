@@ -19,9 +19,9 @@ use self::{
     signature::{Signature, still_as_read},
 };
 use crate::{
-    api::{Key, SquadcastCredentialStatus},
-    reconcile::{Credential, Input, Known},
-    secret::{SecretFacts, SecretMeta},
+    api::Key,
+    reconcile::{Credential, Input, Known, Learned},
+    secret::SecretMeta,
 };
 
 /// In place of a version: a list did not show it, which may be older or newer than what was read.
@@ -73,15 +73,6 @@ impl SharedIndex {
     pub fn lock(&self) -> MutexGuard<'_, Index> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What a reconcile learned of the cluster.
-#[derive(Default)]
-pub struct Learned {
-    /// Secrets as a read or a write returned them; `None` where there was none.
-    pub secrets: Vec<(Key, Option<Arc<SecretFacts>>)>,
-    /// Resource version and status of the resource, as its last write left them.
-    pub status: Option<(Box<str>, SquadcastCredentialStatus)>,
 }
 
 impl Index {

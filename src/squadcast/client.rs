@@ -23,8 +23,6 @@ pub use proxies::{InvalidProxy, Proxies};
 pub use roots::InvalidCaFile;
 use roots::Roots;
 
-const USER_AGENT: &str = concat!("squadcast-operator/", env!("CARGO_PKG_VERSION"));
-
 /// The longest a connection may take to be made, TLS and proxy included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -153,7 +151,7 @@ fn build(roots: &Roots, proxies: &Proxies, timeout: Duration) -> Result<reqwest:
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .http1_only()
-        .user_agent(USER_AGENT)
+        .user_agent(crate::USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)

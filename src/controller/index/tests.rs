@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Index, Learned};
+use super::Index;
 use crate::{
     api::{Key, SquadcastCredential, names},
-    reconcile::{Credential, Input, Known},
+    reconcile::{Credential, Input, Known, Learned},
     secret::{SecretFacts, SecretMeta},
 };
 
