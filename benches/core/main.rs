@@ -81,7 +81,7 @@ fn read(text: &str) -> BTreeMap<String, Cost> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
         .filter_map(|line| {
-            let (name, figures) = line.split_once(": ")?;
+            let (name, figures) = line.rsplit_once(": ")?;
             let figures: Vec<f64> = figures.split(", ").filter_map(|figure| figure.parse().ok()).collect();
             let [instructions, allocations, bytes] = figures.try_into().ok()?;
             Some((name.to_owned(), Cost { instructions, allocations, bytes }))
