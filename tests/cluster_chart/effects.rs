@@ -154,6 +154,26 @@ fn what_is_switched_off_is_not_there() {
 }
 
 #[test]
+fn an_annotation_of_ones_own_wins_and_is_there_once() {
+    let key = "kubectl.kubernetes.io/default-container";
+    for (values, wanted) in
+        [(json!({}), "operator"), (json!({ "podAnnotations": { (key): "sidecar" } }), "sidecar")]
+    {
+        let objects = rendered(&values);
+        let annotations = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["metadata"]["annotations"];
+        assert_eq!(annotations[key], wanted);
+    }
+}
+
+#[test]
+fn the_network_policy_lets_dns_through_on_openshift_as_well() {
+    let objects = rendered(&json!({ "networkPolicy": { "enabled": true } }));
+    let ports = of_kind(&objects, "NetworkPolicy")[0]["spec"]["egress"][0]["ports"].clone();
+    let port = |port: i64, protocol: &str| json!({ "port": port, "protocol": protocol });
+    assert_eq!(ports, json!([port(53, "UDP"), port(53, "TCP"), port(5353, "UDP"), port(5353, "TCP")]));
+}
+
+#[test]
 fn a_parent_chart_brings_its_globals_and_its_condition() {
     let folder = tempfile::tempdir().unwrap();
     let parent = folder.path().join("parent");
