@@ -96,6 +96,47 @@ fn the_chart_has_the_crates_version() {
 }
 
 #[test]
+fn an_image_that_is_built_without_arguments_says_its_version() {
+    let version = format!("ARG VERSION={}", env!("CARGO_PKG_VERSION"));
+    assert!(file("Dockerfile").lines().any(|line| line == version), "the Dockerfile has another version");
+}
+
+/// A program for the tests, by its name in a folder of its own.
+fn program(folder: &Path, name: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_consumer_of_the_sample_sends_its_header_and_has_the_token_on_no_command_line() {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&file("deploy/samples/template.yaml")).unwrap();
+    let container = &documents[1]["spec"]["template"]["spec"]["containers"][0];
+    let script = container["args"][0].as_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("authorization"), "Bearer secret-token").unwrap();
+    std::fs::write(path("users_url"), "https://api.example/v3/users").unwrap();
+    program(folder.path(), "curl", "echo \"$*\" >arguments; cat >header");
+    program(folder.path(), "sleep", "kill $PPID");
+    let script = script.replace("/var/run/squadcast", folder.path().to_str().unwrap());
+    let path_variable = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let ran = std::process::Command::new("sh").args(["-c", &script]).env("PATH", path_variable).output();
+    assert_eq!(String::from_utf8(ran.unwrap().stdout).unwrap(), "Squadcast answers\n");
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    assert_eq!(read("header"), "Authorization: Bearer secret-token");
+    let arguments = read("arguments");
+    assert!(
+        arguments.contains("https://api.example/v3/users") && !arguments.contains("secret"),
+        "{arguments}"
+    );
+    for insecure in ["-k", "--insecure"] {
+        assert!(!arguments.split_whitespace().any(|argument| argument == insecure), "{arguments}");
+    }
+}
+
+#[test]
 fn the_charts_definition_is_the_crates() {
     assert!(
         file("charts/squadcast-operator/files/squadcastcredentials.yaml")
