@@ -190,7 +190,7 @@ fn a_parent_chart_brings_its_globals_and_its_condition() {
          squadcast-operator.enabled}}]\n",
         env!("CARGO_PKG_VERSION")
     );
-    std::fs::write(parent.join("Chart.yaml"), dependency).unwrap();
+    std::fs::write(parent.join("Chart.yaml"), &dependency).unwrap();
     let values = |enabled: bool| {
         json!({
             "global": { "imageRegistry": "x", "storageClass": "" },
@@ -200,4 +200,10 @@ fn a_parent_chart_brings_its_globals_and_its_condition() {
     let objects = render(&parent, &values(true)).unwrap();
     assert_eq!(of_kind(&objects, "Deployment")[0]["spec"]["replicas"], 1);
     assert_eq!(render(&parent, &values(false)).unwrap().len(), 0);
+
+    // Under another name, as charts that are written for several of a kind do.
+    let dependency = dependency.replace("condition: squadcast-operator.enabled", "alias: Tokens");
+    std::fs::write(parent.join("Chart.yaml"), &dependency).unwrap();
+    let objects = render(&parent, &json!({ "Tokens": { "replicaCount": 1 } })).unwrap();
+    assert_eq!(of_kind(&objects, "Deployment")[0]["metadata"]["name"], "token-tokens");
 }

@@ -1,11 +1,13 @@
 {{/*
 The name of everything in the release's namespace, the Lease among it. A Service's is the strictest: a letter first, no
-dots, 63 characters with -metrics. A release's name has at most 53, so all of it is in what is left.
+dots, 63 characters with -metrics. A release's name has at most 53, so all of it is in what is left. An alias of a
+parent chart may be in upper case.
 */}}
 {{- define "squadcast-operator.fullname" -}}
 {{- $name := .Release.Name | replace "." "-" -}}
+{{- $chart := lower .Chart.Name -}}
 {{- if regexMatch "^[0-9]" $name }}{{ $name = printf "r-%s" $name }}{{ end -}}
-{{- if not (contains .Chart.Name $name) }}{{ $name = printf "%s-%s" $name .Chart.Name }}{{ end -}}
+{{- if not (contains $chart $name) }}{{ $name = printf "%s-%s" $name $chart }}{{ end -}}
 {{- $name | trunc 55 | trimSuffix "-" -}}
 {{- end }}
 
