@@ -101,6 +101,25 @@ fn an_image_that_is_built_without_arguments_says_its_version() {
     assert!(file("Dockerfile").lines().any(|line| line == version), "the Dockerfile has another version");
 }
 
+#[test]
+fn every_version_of_the_image_that_is_named_is_the_crates() {
+    let mut found = 0;
+    for path in
+        ["README.md", "docs/getting-started.md", "docs/operations.md", "charts/squadcast-operator/README.md"]
+    {
+        let text = file(path);
+        for rest in text.split("squadcast-operator:").skip(1) {
+            let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+            let version = version.trim_end_matches('.');
+            if version.contains('.') {
+                assert_eq!(version, env!("CARGO_PKG_VERSION"), "{path}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 0, "no version at all");
+}
+
 /// A program for the tests, by its name in a folder of its own.
 fn program(folder: &Path, name: &str, text: &str) {
     use std::os::unix::fs::PermissionsExt;
