@@ -119,9 +119,11 @@ fn every_value_has_its_effect() {
     let rules = &of_kind(&objects, "PrometheusRule")[0]["spec"]["groups"][0]["rules"];
     assert!(rules.as_array().unwrap().len() > 3);
 
-    let plain = json!({ "proxy": { "https": "http://proxy.example" }, "networkPolicy": { "enabled": true } });
-    let ports = of_kind(&rendered(&plain), "NetworkPolicy")[0]["spec"]["egress"][1]["ports"].to_string();
-    assert!(ports.contains("{\"port\":80,"), "{ports}");
+    for (proxy, port) in [("http://proxy.example", 80), ("proxy.example", 80), ("proxy.example:3128", 3128)] {
+        let plain = json!({ "proxy": { "https": proxy }, "networkPolicy": { "enabled": true } });
+        let ports = of_kind(&rendered(&plain), "NetworkPolicy")[0]["spec"]["egress"][1]["ports"].to_string();
+        assert!(ports.contains(&format!("{{\"port\":{port},")), "{proxy}: {ports}");
+    }
 
     // Roles in the two namespaces and for the lease, and nothing for the whole cluster.
     let spaces: Vec<_> =

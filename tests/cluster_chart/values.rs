@@ -183,7 +183,7 @@ fn values_without_sense_are_refused_in_words_that_help() {
         (json!({ "serviceAccount": { "name": "A b" } }), vec!["/serviceAccount/name"]),
         (json!({ "caBundle": { "configMap": "A/b" } }), vec!["/caBundle/configMap"]),
         (json!({ "caBundle": { "key": ".." } }), vec!["/caBundle/key"]),
-        (json!({ "proxy": { "https": "proxy:3128" } }), vec!["/proxy/https"]),
+        (json!({ "proxy": { "https": "socks5://proxy" } }), vec!["/proxy/https"]),
         (json!({ "resources": { "limit": {} } }), vec!["/resources", "'limit'"]),
         (json!({ "affinity": { "podAffinities": {} } }), vec!["/affinity", "'podAffinities'"]),
         (json!({ "dnsConfig": { "option": [] } }), vec!["/dnsConfig", "'option'"]),
