@@ -70,7 +70,7 @@ async fn documented() -> (World, Release) {
     let mut world = World::bare(&plane, "unused").await;
     let created = plane.kubectl(&["create", "namespace", "team"]);
     assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
-    world.namespace = "team".to_owned();
+    "team".clone_into(&mut world.namespace);
     let release = Release::new(&plane, "squadcast-operator", "squadcast-operator");
     release.apply(&json!({
         "apiVersion": "v1",
