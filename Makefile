@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos crd manifest pages check-generated deny controlplane helm prometheus image tools
+.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos bench bench-core crd manifest pages check-generated deny controlplane helm prometheus image test-pods rights workflows tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -11,6 +11,10 @@ CHART_CRD = charts/squadcast-operator/files/squadcastcredentials.yaml
 MANIFEST = deploy/install.yaml
 # Its own profile: years of virtual time want speed, and no one wants to wait for a release to be linked.
 SIMULATE = cargo test --quiet --profile simulate --lib
+# The benchmarks' own code is built like the simulation; what they measure is the operator as it is released.
+BENCH = cargo bench --quiet --profile simulate --bench
+RELEASE = cargo build --release --bin squadcast-operator --message-format=json-render-diagnostics \
+	| sed -n 's/.*"executable":"\([^"]*squadcast-operator\)".*/\1/p'
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +40,8 @@ test: tools ## Run every check and test, as CI does; the cheap ones first
 	@$(MAKE) -s doc
 	@echo "==> Licences and sources of what the crate depends on"
 	@$(MAKE) -s deny
+	@echo "==> Workflows"
+	@$(MAKE) -s workflows
 	@echo "==> Control plane for the cluster tests (the first time 6 minutes to build)"
 	@$(MAKE) -s controlplane
 	@echo "==> helm for the chart's tests (the first time 2 to 3 minutes to build)"
@@ -76,11 +82,23 @@ simulate-wrong: ## Play operators that are wrong on purpose until each is found 
 wire: ## Run the tests of the exchange against an HTTPS stand-in
 	@tests/level.sh wire
 
-cluster: controlplane helm prometheus ## Run the built operator against a real control plane
+cluster: controlplane helm prometheus ## Run the built operator against a real control plane; KUBERNETES=1.33 for the oldest
 	@tests/level.sh cluster
+
+rights: controlplane helm ## Show what the chart lets the operator do beside what the audit log says that it does
+	@cargo test --quiet --locked --test cluster_chart rights:: -- --nocapture --test-threads=1
+
+test-pods: tools ## Run the image in real Pods, where root on Linux; shows commands, times and sizes
+	@tests/pods/run.sh
 
 chaos: controlplane ## Kill the operator 1000 times and disturb its cluster for longer, in about 10 minutes; shows the figures
 	@KILLS=$${KILLS:-1000} RESOURCES=$${RESOURCES:-20000} WAVES=$${WAVES:-20} OUTAGE=$${OUTAGE:-15} tests/chaos.sh
+
+bench: tools controlplane ## Measure the released operator, in about 20 minutes; ONLY=first,renew for sections, DOC=1 for the document
+	@operator=$${BIN:-$$($(RELEASE))} && test -n "$$operator" && $(BENCH) operator -- "$$operator"
+
+bench-core: ## Count instructions and allocations of the pure core below valgrind; ACCEPT=1 writes what is accepted
+	@$(BENCH) core
 
 crd: ## Write the resource's definition from the code
 	@operator=$$($(OPERATOR)) && test -n "$$operator" && "$$operator" crd >$(CRD).new && mv $(CRD).new $(CRD) && cp $(CRD) $(CHART_CRD)
@@ -122,6 +140,10 @@ helm: ## Build helm
 
 prometheus: ## Build Prometheus and promtool
 	@tests/controlplane/build.sh tests/prometheus
+
+workflows: ## Check the workflows with actionlint
+	@tests/controlplane/build.sh tests/actionlint
+	@.cache/actionlint/bin/actionlint -shellcheck= -pyflakes=
 
 image: ## Build the image as an archive, without a container engine
 	@image/archive.sh .cache/image/squadcast-operator.tar

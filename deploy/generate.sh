@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes to standard output what deploy/install.yaml holds: the chart with its defaults, and its namespace.
 #
-#   deploy/generate.sh [HELM]      `make manifest` builds helm and calls it
+#   deploy/generate.sh [HELM] [CHART]     `make manifest` builds helm and calls it
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 name=squadcast-operator
@@ -17,4 +17,4 @@ metadata:
     app.kubernetes.io/name: $name
     pod-security.kubernetes.io/enforce: restricted
 END
-"${1:-.cache/helm/bin/helm}" template "$name" "charts/$name" --namespace "$name"
+"${1:-.cache/helm/bin/helm}" template "$name" "${2:-charts/$name}" --namespace "$name"

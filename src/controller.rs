@@ -8,8 +8,10 @@ mod index;
 mod queue;
 mod run;
 mod timers;
+mod watched;
 mod watches;
 
-pub use index::{Index, Learned, SharedIndex, WatchId};
+pub use index::{Index, SharedIndex, WatchId};
 pub use run::{Controller, LOOK, Settings};
+pub use watched::Watched;
 pub use watches::{Change, News, Scope, Undecodable, Watch, Watches, secret_selectors};

@@ -40,3 +40,6 @@ pub mod secret;
 mod simulation;
 mod slots;
 pub mod squadcast;
+
+/// What the operator calls itself, to the API server and to Squadcast.
+pub(crate) const USER_AGENT: &str = concat!("squadcast-operator/", env!("CARGO_PKG_VERSION"));

@@ -2,6 +2,7 @@
 //! shutdown. Knows nothing of tokens; what decides here is pure, what touches the outside is thin.
 
 pub mod clients;
+mod connection;
 pub mod events;
 pub mod health;
 pub mod http;
@@ -18,6 +19,9 @@ pub(crate) mod fake_api;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+/// What a request accepts that asks for an object's metadata instead of the object: of a write, nothing else matters.
+pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// What a failed request to the API server says: its own words where it answered, and never a part of a
 /// body that does not decode, which may be a Secret's.

@@ -7,6 +7,7 @@ mod act;
 mod aftermath;
 mod decide;
 mod input;
+mod learned;
 mod meanwhile;
 mod memory;
 mod observe;
@@ -31,6 +32,7 @@ pub use self::{
     aftermath::Aftermath,
     decide::{Blocked, Case, Decision, Why, decide},
     input::{Credential, Input, Known},
+    learned::Learned,
     memory::{Duty, Leftover, Memory, Pending},
     observe::{Content, FoundToken, Observation, Source, Target},
     ownership::{Claim, claim},
@@ -44,7 +46,6 @@ use self::{
 };
 use crate::{
     api::{Condition, ConditionType, Reason, SquadcastCredentialStatus},
-    controller::Learned,
     schedule::plus,
     slots::Slot,
     squadcast::{Exchanges, Regions},
@@ -125,7 +126,7 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
         memory.unreachable = 0;
         learned.secrets.clear();
         if unread.is_none() {
-            note_reads(&mut learned, credential, &seen);
+            learned.read(credential, &seen);
         }
         if look.writes_back
             && let Some(sent) = seen.fingerprint()
@@ -153,7 +154,9 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             (decision, (if tried { Acted::Failed(trouble) } else { Acted::Nothing }, None))
         } else {
             let decision = decide(&case, now);
-            let acting = act::act(ctx, slot, input, &case, &mut memory, &decision, now);
+            // On the heap: in here it would make every reconcile several times as large, and what it leaves when it
+            // ends is then cut up by what stays.
+            let acting = Box::pin(act::act(ctx, slot, input, &case, &mut memory, &decision, now));
             let acted = meanwhile::attempt(ctx, &case, now, acting).await;
             (decision, acted)
         };
@@ -187,7 +190,7 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, mut memory: Me
             }
             _ => {}
         }
-        note_writes(&mut learned, credential, &acted);
+        learned.wrote(credential, &acted);
         if matches!(acted, Acted::Failed(_)) || matches!(decision, Decision::BackOff { .. }) {
             aftermath::keep_up(ctx, &case, now, &mut memory, &mut learned).await;
         }
@@ -264,7 +267,7 @@ fn log_not_ready(credential: &Credential, next: &SquadcastCredentialStatus) {
         warn!(
             namespace = &*credential.key.namespace,
             name = &*credential.key.name,
-            reason = ready.reason,
+            reason = &*ready.reason,
             "there is no usable token any more: {}",
             ready.message
         );
@@ -279,38 +282,12 @@ fn log(credential: &Credential, report: &Report) {
     }
     let (namespace, name) = (&*credential.key.namespace, &*credential.key.name);
     let synced = report.status.condition(ConditionType::Synced);
-    let reason = synced.map_or("", |c| c.reason.as_str());
-    let message = synced.map_or("", |c| c.message.as_str());
+    let reason = synced.map_or("", |c| &*c.reason);
+    let message = synced.map_or("", |c| &*c.message);
     if report.outcome == "failed" || report.outcome == "blocked" {
         warn!(namespace, name, reason, outcome = report.outcome, "{message}");
     } else {
         let renews = report.status.renew_at.map(|t| t.to_string());
         info!(namespace, name, reason, outcome = report.outcome, renews, "{message}");
-    }
-}
-
-fn note_reads(learned: &mut Learned, credential: &Credential, seen: &Observation) {
-    match &seen.source {
-        Source::Unread => {}
-        Source::Missing => learned.secrets.push((credential.source(), None)),
-        Source::NotAllowed(facts) | Source::KeyMissing(_, facts) | Source::Invalid(_, facts) => {
-            learned.secrets.push((credential.source(), facts.clone()));
-        }
-        Source::Found(found) => learned.secrets.push((credential.source(), Some(found.facts.clone()))),
-    }
-    learned.secrets.push((credential.target(), seen.target.facts().cloned()));
-}
-
-fn note_writes(learned: &mut Learned, credential: &Credential, acted: &Acted) {
-    let (target, source) = match acted {
-        Acted::Issued(issued) => (Some(&issued.target), issued.source.as_ref()),
-        Acted::Rewritten(target) => (Some(&**target), None),
-        _ => (None, None),
-    };
-    for (key, meta) in [(credential.target(), target), (credential.source(), source)] {
-        if let Some(meta) = meta {
-            learned.secrets.retain(|(k, _)| *k != key);
-            learned.secrets.push((key, Some(Arc::new(meta.facts.clone()))));
-        }
     }
 }

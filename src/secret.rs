@@ -5,6 +5,7 @@ pub mod api;
 mod body;
 mod facts;
 mod hash;
+mod metadata;
 pub mod render;
 
 pub use body::{Desired, TokenNotes, create, metadata_is_current, patch, patch_metadata};

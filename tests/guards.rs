@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Where tests are, as the tables name it.
-const LEVELS: [&str; 9] = [
+const LEVELS: [&str; 11] = [
     "lib",
     "wire",
     "cluster",
@@ -14,6 +14,8 @@ const LEVELS: [&str; 9] = [
     "cluster_chart",
     "cluster_image",
     "cluster_monitoring",
+    "pods",
+    "workflows",
     "chaos",
 ];
 
@@ -45,8 +47,8 @@ fn exists(level: &str, path: &str) -> bool {
             let inline = joined.strip_suffix("/tests").unwrap_or(&joined);
             vec![format!("src/{joined}.rs"), format!("src/{inline}.rs")]
         }
-        "wire" | "chart" | "cluster_image" => vec![format!("tests/{level}.rs")],
-        "docs" | "cluster" | "cluster_chart" | "cluster_monitoring" | "chaos" => {
+        "wire" | "chart" | "cluster_image" | "workflows" => vec![format!("tests/{level}.rs")],
+        "docs" | "cluster" | "cluster_chart" | "cluster_monitoring" | "chaos" | "pods" => {
             vec![format!("tests/{level}/{joined}.rs")]
         }
         _ => vec![],

@@ -1,8 +1,10 @@
 //! Conditions as `metav1.Condition` has them, with `observedGeneration`.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Reason;
 
@@ -33,12 +35,14 @@ impl ConditionType {
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Ready, Synced or Stalled.
-    #[serde(rename = "type")]
-    pub type_: String,
+    #[serde(rename = "type", deserialize_with = "word")]
+    pub type_: Cow<'static, str>,
     /// True, False or Unknown.
-    pub status: String,
+    #[serde(deserialize_with = "word")]
+    pub status: Cow<'static, str>,
     /// One word for programs: why the condition has this status.
-    pub reason: String,
+    #[serde(deserialize_with = "word")]
+    pub reason: Cow<'static, str>,
     /// One sentence for people: what is wrong and what to do.
     pub message: String,
     /// When the status last changed.
@@ -61,6 +65,16 @@ impl Condition {
     }
 }
 
+/// Words that are known take no memory of their own: there are some in each resource.
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'static, str>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let types =
+        [ConditionType::Ready, ConditionType::Synced, ConditionType::Stalled].map(ConditionType::as_str);
+    let known = types.into_iter().chain(["True", "False", "Unknown"]).find(|word| *word == text);
+    let known = known.or_else(|| Reason::parse(&text).map(Reason::as_str));
+    Ok(known.map_or(Cow::Owned(text), Cow::Borrowed))
+}
+
 /// The condition of a type, if present.
 pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|c| c.type_ == type_.as_str())
@@ -77,9 +91,9 @@ pub fn set(
     now: Timestamp,
 ) {
     let mut next = Condition {
-        type_: type_.as_str().to_owned(),
-        status: if status { "True" } else { "False" }.to_owned(),
-        reason: reason.as_str().to_owned(),
+        type_: type_.as_str().into(),
+        status: if status { "True" } else { "False" }.into(),
+        reason: reason.as_str().into(),
         message,
         last_transition_time: now,
         observed_generation: generation,

@@ -194,8 +194,8 @@ fn tell(sender: &EventSender, credential: &Credential, note: Note) {
 struct Counter(Arc<Metrics>);
 
 impl Hooks for Counter {
-    fn on_exchange(&self, region: &str, outcome: &'static str, took: Duration) {
-        self.0.exchange(region, Reason::parse(outcome).map_or(Ok(()), Err), took.as_secs_f64());
+    fn on_exchange(&self, region: &str, outcome: Result<(), Reason>, took: Duration) {
+        self.0.exchange(region, outcome, took.as_secs_f64());
     }
 
     fn on_rotation(&self, region: &str) {

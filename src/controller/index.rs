@@ -10,6 +10,7 @@ mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,9 +19,9 @@ use self::{
     signature::{Signature, still_as_read},
 };
 use crate::{
-    api::{Key, SquadcastCredentialStatus},
-    reconcile::{Credential, Input, Known},
-    secret::{SecretFacts, SecretMeta},
+    api::Key,
+    reconcile::{Credential, Input, Known, Learned},
+    secret::SecretMeta,
 };
 
 /// In place of a version: a list did not show it, which may be older or newer than what was read.
@@ -28,13 +29,13 @@ const UNSHOWN: u64 = u64::MAX;
 
 struct Entry {
     credential: Arc<Credential>,
-    /// What the last reconcile saw; an event that changes nothing of it wakes nobody.
-    seen: Option<Signature>,
+    /// A hash over what the last reconcile saw; an event that changes nothing of it wakes nobody.
+    seen: Option<u64>,
     /// Secrets deleted while a reconcile ran, with the version of the deletion: what that reconcile learned of
     /// them before is void.
     deleted_meanwhile: Vec<(Key, u64)>,
     /// Uid of the resource that held this one's target and has been deleted.
-    departed: Option<Box<str>>,
+    departed: Option<Arc<str>>,
 }
 
 /// A key of a Secret, and the region for which its value is a refresh token.
@@ -55,6 +56,7 @@ pub struct Index {
     relisted_credentials: HashMap<WatchId, HashSet<Key>>,
     listed_credentials: HashMap<Key, WatchId>,
     undecodable: HashSet<Key>,
+    hasher: RandomState,
 }
 
 /// The index, shared with the metrics endpoint; locked for short moments only.
@@ -73,15 +75,6 @@ impl SharedIndex {
     }
 }
 
-/// What a reconcile learned of the cluster.
-#[derive(Default)]
-pub struct Learned {
-    /// Secrets as a read or a write returned them; `None` where there was none.
-    pub secrets: Vec<(Key, Option<Arc<SecretFacts>>)>,
-    /// Resource version and status of the resource, as its last write left them.
-    pub status: Option<(Box<str>, SquadcastCredentialStatus)>,
-}
-
 impl Index {
     /// An index for watches that show only labelled Secrets, or all.
     pub fn new(by_label: bool) -> Self {
@@ -92,8 +85,13 @@ impl Index {
 
     /// A Secret was added or changed. Returns whom to wake.
     pub fn apply_secret(&mut self, watch: WatchId, secret: SecretMeta) -> Vec<Key> {
-        let who = self.by_secret.get(&Key::new(secret.namespace(), secret.name())).cloned();
-        if self.secrets.apply(watch, secret, who.is_some()) {
+        let key = Key::new(secret.namespace(), secret.name());
+        // The texts of a key that is held already are not held twice.
+        let (key, who) = match self.by_secret.get_key_value(&key) {
+            Some((held, who)) => (held.clone(), Some(who.clone())),
+            None => (key, None),
+        };
+        if self.secrets.apply(watch, &key, secret, who.is_some()) {
             self.changed(who.unwrap_or_default())
         } else {
             Vec::new()
@@ -211,7 +209,7 @@ impl Index {
                 seen.target = known;
             }
         }
-        let seen = Signature::of(&seen);
+        let seen = self.hash(&seen);
         let changed = self.signature(key).is_none_or(|now| now != seen);
         if let Some(entry) = self.credentials.get_mut(key) {
             entry.seen = Some(seen);
@@ -263,9 +261,13 @@ impl Index {
         self.credentials.values().for_each(|entry| f(&entry.credential));
     }
 
-    fn signature(&self, key: &Key) -> Option<Signature> {
+    fn hash(&self, input: &Input) -> u64 {
+        self.hasher.hash_one(Signature::of(input))
+    }
+
+    fn signature(&self, key: &Key) -> Option<u64> {
         let credential = &self.credentials.get(key)?.credential;
-        Some(Signature::of(&Input {
+        Some(self.hash(&Input {
             source: self.secrets.known(&credential.source()),
             target: self.secrets.known(&credential.target()),
             rival: self.rival(credential),
@@ -280,9 +282,9 @@ impl Index {
     fn changed(&self, keys: Vec<Key>) -> Vec<Key> {
         keys.into_iter()
             .filter(|key| {
-                self.credentials.get(key).is_some_and(|entry| match &entry.seen {
+                self.credentials.get(key).is_some_and(|entry| match entry.seen {
                     None => true,
-                    Some(seen) => self.signature(key).is_some_and(|now| now != *seen),
+                    Some(seen) => self.signature(key).is_some_and(|now| now != seen),
                 })
             })
             .collect()

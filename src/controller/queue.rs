@@ -13,6 +13,9 @@ enum State {
     Dirty,
 }
 
+/// Room for so many is always kept.
+const FEW: usize = 64;
+
 /// The queue.
 #[derive(Default)]
 pub struct Queue {
@@ -44,6 +47,11 @@ impl Queue {
     pub fn done(&mut self, key: &Key) {
         if self.states.remove(key) == Some(State::Dirty) {
             self.push(key);
+        }
+        if self.states.is_empty() {
+            // The room that a wave took, a restart's for all resources, is given back.
+            self.states.shrink_to(FEW);
+            self.waiting.shrink_to(FEW);
         }
     }
 

@@ -64,12 +64,19 @@ pub struct Controller {
     heartbeat: Heartbeat,
     queue: Queue,
     timers: Timers,
-    memories: HashMap<Key, (Box<str>, Memory)>,
+    /// Where there is something to remember.
+    memories: HashMap<Key, Box<Remembered>>,
     slots: Arc<Semaphore>,
     tasks: JoinSet<Ended>,
     watches: JoinSet<()>,
     /// Watches whose first list is not complete: on resources, on Secrets.
     unlisted: (Vec<WatchId>, Vec<WatchId>),
+}
+
+/// What the process remembers of the resource with this uid.
+struct Remembered {
+    uid: Arc<str>,
+    memory: Memory,
 }
 
 struct Ended {
@@ -201,10 +208,8 @@ impl Controller {
             self.memories.remove(&key);
             return;
         };
-        let memory = match self.memories.remove(&key) {
-            Some((uid, memory)) if uid == input.credential.uid => memory,
-            _ => Memory::default(),
-        };
+        let memory = self.memories.remove(&key).filter(|known| known.uid == input.credential.uid);
+        let memory = memory.map(|known| known.memory).unwrap_or_default();
         let context = self.context.clone();
         let slot = Slot::new(self.slots.clone(), permit);
         self.tasks.spawn(async move {
@@ -238,7 +243,10 @@ impl Controller {
             self.timers.set(&key, None);
             return;
         }
-        self.memories.insert(key.clone(), (input.credential.uid.clone(), memory));
+        if !memory.is_empty() {
+            let uid = input.credential.uid.clone();
+            self.memories.insert(key.clone(), Box::new(Remembered { uid, memory }));
+        }
         self.timers.set(&key, wake);
         if changed {
             self.queue.push(&key);

@@ -7,15 +7,14 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use kube::{
     Api, Client, Resource,
-    core::DeserializeGuard,
     runtime::watcher::{self, Event},
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::index::WatchId;
+use super::{index::WatchId, watched::Watched};
 use crate::{
-    api::{Key, SquadcastCredential, names},
+    api::{Key, names},
     ops::{clients::WATCH_SECONDS, health::Readiness},
     reconcile::Credential,
     secret::SecretMeta,
@@ -115,16 +114,8 @@ impl Scope {
 
     async fn watch_credentials(self, id: WatchId, news: mpsc::Sender<News>, ready: Readiness) {
         let part = Part::new(RESOURCES, &self, ready);
-        let api = self.api::<DeserializeGuard<SquadcastCredential>>();
-        let convert = |object: DeserializeGuard<SquadcastCredential>| {
-            Box::new(object.0.map(Credential::from).map_err(|invalid| Undecodable {
-                key: Key::new(
-                    invalid.metadata.namespace.as_deref().unwrap_or_default(),
-                    invalid.metadata.name.as_deref().unwrap_or_default(),
-                ),
-                error: invalid.error,
-            }))
-        };
+        let api = self.api::<Watched>();
+        let convert = |watched: Watched| Box::new(watched.decoded());
         follow(api, self.selector, &part, news, |change| News::Credential(id, change.map(convert))).await;
     }
 

@@ -10,10 +10,7 @@ use kube::{
 };
 use thiserror::Error;
 
-use super::pace::paced;
-
-/// What every client says of itself, here and to Squadcast.
-pub const USER_AGENT_VALUE: &str = concat!("squadcast-operator/", env!("CARGO_PKG_VERSION"));
+use super::{connection, pace::paced};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// A request that has no answer by then is a failed one.
@@ -103,7 +100,7 @@ pub async fn connect() -> Result<Clients, ClientsError> {
 
 /// Builds both clients for the cluster of a configuration.
 pub fn from_config(config: &Config) -> Result<Clients, ClientsError> {
-    let client = |config| Client::try_from(config).map_err(|error| ClientsError::Unusable(Box::new(error)));
+    let client = |config| connection::client(config).map_err(|e| ClientsError::Unusable(Box::new(e)));
     Ok(Clients {
         requests: client(for_requests(config.clone()))?,
         watches: paced(client(for_watches(config.clone()))?),
@@ -116,7 +113,7 @@ fn common(mut config: Config) -> Config {
     config.connect_timeout = Some(CONNECT);
     // It would send again what must happen once, an event or a lease's change among it.
     config.default_retry = false;
-    config.headers.push((USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE)));
+    config.headers.push((USER_AGENT, HeaderValue::from_static(crate::USER_AGENT)));
     config
 }
 
@@ -153,7 +150,7 @@ mod tests {
             assert_eq!(config.read_timeout, Some(limit));
             assert_eq!(config.connect_timeout, Some(CONNECT));
             assert!(config.write_timeout.is_some());
-            assert_eq!(config.headers, [(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE))]);
+            assert_eq!(config.headers, [(USER_AGENT, HeaderValue::from_static(crate::USER_AGENT))]);
         }
         assert!(SILENCE > Duration::from_secs(u64::from(WATCH_SECONDS)));
     }

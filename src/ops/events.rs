@@ -10,12 +10,11 @@ use std::{
 };
 
 use futures::{FutureExt, future};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::ObjectReference, events::v1::Event as KubeEvent};
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, PostParams},
-};
+use kube::{Client, api::ObjectMeta};
+use serde::de::IgnoredAny;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -23,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    describe,
+    METADATA, describe,
     identity::{cut, random_hex},
     metrics::Metrics,
     micro_time,
@@ -31,9 +30,9 @@ use super::{
 use crate::api::names::{API_VERSION, FIELD_MANAGER, KIND};
 
 /// How many events may wait.
-const QUEUE: usize = 1024;
+const QUEUE: usize = 4096;
 /// How many are posted at once.
-const IN_FLIGHT: usize = 4;
+const IN_FLIGHT: usize = 16;
 
 // What the API server accepts, in bytes.
 const NAME: usize = 253;
@@ -174,13 +173,24 @@ impl EventWorker {
 }
 
 async fn post(client: Client, instance: Arc<str>, queued: Queued) -> Result<(), String> {
-    let api: Api<KubeEvent> = Api::namespaced(client, &queued.about.namespace);
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    match api.create(&params, &render(queued, &instance)).await {
-        Ok(_) => Ok(()),
+    match create(&client, queued, &instance).await {
+        Ok(()) => Ok(()),
         Err(error) if is_of_ending_namespace(&error) => Ok(()),
         Err(error) => Err(describe(&error)),
     }
+}
+
+async fn create(client: &Client, queued: Queued, instance: &str) -> Result<(), kube::Error> {
+    let namespace = &queued.about.namespace;
+    let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events?fieldManager={FIELD_MANAGER}");
+    let body = serde_json::to_vec(&render(queued, instance)).map_err(kube::Error::SerdeError)?;
+    let request = http::Request::post(path)
+        .header(ACCEPT, METADATA)
+        .header(CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(kube::Error::HttpError)?;
+    // What the API server makes of it is of no interest.
+    client.request::<IgnoredAny>(request).await.map(drop)
 }
 
 /// Whether the namespace is being deleted, or gone: nobody is left who would read the event.

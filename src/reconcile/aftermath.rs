@@ -6,13 +6,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Acted, Case, Context, Decision, Input, Memory, act,
+    Acted, Case, Context, Decision, Input, Learned, Memory, act,
     memory::Leftover,
-    note_writes,
     restart::{Restarts, restart},
 };
 use crate::{
-    controller::Learned,
     schedule::{self, plus, whole_seconds},
     secret::{SecretFacts, metadata_is_current},
 };
@@ -91,6 +89,6 @@ pub(super) async fn keep_up(
     if held && !current && !contested && case.rival.is_none() && !case.credential.spec.suspend {
         memory.rewritten(now);
         let acted = act::rewrite(ctx, case).await;
-        note_writes(learned, case.credential, &acted);
+        learned.wrote(case.credential, &acted);
     }
 }

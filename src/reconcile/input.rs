@@ -16,7 +16,7 @@ pub struct Credential {
     /// Namespace and name.
     pub key: Key,
     /// Uid.
-    pub uid: Box<str>,
+    pub uid: Arc<str>,
     /// Resource version, the precondition of the status patch.
     pub resource_version: Box<str>,
     /// Counts changes of the spec.

@@ -1,7 +1,7 @@
 //! While a reconcile waits for Squadcast, time goes on: a token may expire, or already be of no use. That is told
 //! then, not when the answer comes.
 
-use std::pin::pin;
+use std::pin::Pin;
 
 use jiff::Timestamp;
 use tracing::debug;
@@ -21,9 +21,8 @@ pub(super) async fn attempt<T>(
     ctx: &Context,
     case: &Case<'_>,
     now: Timestamp,
-    attempt: impl Future<Output = T>,
+    mut attempt: Pin<Box<impl Future<Output = T>>>,
 ) -> (T, Option<Credential>) {
-    let mut attempt = pin!(attempt);
     let expires = case.held(now).filter(|held| held.usable).map(|held| held.token.life.expires);
     let mut told: Option<Credential> = None;
     for at in [Some(plus(now, QUICK)), expires].into_iter().flatten() {

@@ -118,6 +118,30 @@ impl Pending {
 }
 
 impl Memory {
+    /// There is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            pending,
+            repairs,
+            rewrites,
+            last_grant,
+            last_answer,
+            unwritten,
+            unreachable,
+            leftover,
+            last_chance,
+        } = self;
+        pending.is_none()
+            && repairs.is_empty()
+            && rewrites.is_empty()
+            && last_grant.is_none()
+            && last_answer.is_none()
+            && unwritten.is_none()
+            && *unreachable == 0
+            && leftover.is_none()
+            && !last_chance
+    }
+
     /// A refresh token is still to be written back.
     pub fn has_duty(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.duty.is_some())

@@ -53,7 +53,7 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
     }
     let other_controller = facts.controller.as_ref().filter(|_| !controlled);
     if let Some(former) = other_controller
-        && former.credential.as_deref() == Some(name)
+        && former.credential() == Some(name)
     {
         return Claim::Wait(format!(
             "Secret \"{secret}\" still belongs to a former SquadcastCredential of this name: garbage collection removes it; then {anew}"
@@ -61,7 +61,8 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
     }
     let allowed = other_controller.is_none() && facts.allow_write_by.as_deref() == Some(name);
     if !own && !allowed {
-        let whose = other_controller.map_or_else(String::new, |c| format!(", controlled by {}", c.described));
+        let whose =
+            other_controller.map_or_else(String::new, |c| format!(", controlled by {}", c.described()));
         return if merge {
             Claim::Refused(
                 Reason::MergeNotAllowed,

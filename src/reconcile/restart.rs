@@ -4,7 +4,8 @@
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::{
     Case, Context,
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::{
     api::{ConditionType, Reason, RolloutRestartTarget, names},
+    ops::METADATA,
     secret::SecretFacts,
 };
 
@@ -85,11 +87,11 @@ async fn patch(
     );
     let body = json!({ "spec": { "template": { "metadata": { "annotations": { names::ANNOTATION_RESTARTED: hash } } } } });
     let request = http::Request::patch(path)
-        .header(ACCEPT, "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+        .header(ACCEPT, METADATA)
         .header(CONTENT_TYPE, "application/merge-patch+json")
         .body(serde_json::to_vec(&body).map_err(kube::Error::SerdeError)?)
         .map_err(kube::Error::HttpError)?;
-    ctx.client.request::<Value>(request).await.map(drop)
+    ctx.client.request::<IgnoredAny>(request).await.map(drop)
 }
 
 pub(super) fn why(error: &kube::Error, described: &str) -> String {

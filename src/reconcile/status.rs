@@ -2,7 +2,6 @@
 //! one that was examined.
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -10,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Credential, trouble::clean};
 use crate::{
     api::{SquadcastCredentialStatus, names},
-    ops::describe,
+    ops::{METADATA, describe},
 };
 
 /// The fields that differ; `null` for those that go. Pure.
@@ -27,10 +26,16 @@ pub fn difference(from: &SquadcastCredentialStatus, to: &SquadcastCredentialStat
     to
 }
 
+/// What matters of an answer; all else is skipped while it is read.
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(default)]
-    metadata: ObjectMeta,
+    metadata: Version,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    resource_version: Box<str>,
 }
 
 /// Writes the status of a resource. `Ok(None)`: the resource is gone or has become another.
@@ -57,7 +62,7 @@ pub async fn write(
         }
         let body = json!({ "metadata": { "resourceVersion": version }, "status": changes });
         match patch(client, &path, &body).await {
-            Ok(answer) => return Ok(answer.metadata.resource_version.map(Into::into)),
+            Ok(answer) => return Ok(Some(answer.metadata.resource_version)),
             Err(kube::Error::Api(s)) if s.code == 404 || s.message.contains("is being terminated") => {
                 return Ok(None);
             }
@@ -81,7 +86,7 @@ pub async fn write(
 
 async fn patch(client: &Client, path: &str, body: &Value) -> Result<Answer, kube::Error> {
     let request = http::Request::patch(format!("{path}/status?fieldManager={}", names::FIELD_MANAGER))
-        .header(ACCEPT, "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+        .header(ACCEPT, METADATA)
         .header(CONTENT_TYPE, "application/merge-patch+json")
         .body(serde_json::to_vec(body).map_err(kube::Error::SerdeError)?)
         .map_err(kube::Error::HttpError)?;

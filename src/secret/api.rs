@@ -5,17 +5,14 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::header::{ACCEPT, CONTENT_TYPE};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{SecretMeta, data_hash, facts::SecretFacts};
-use crate::api::names::FIELD_MANAGER;
+use super::{SecretMeta, data_hash, facts::SecretFacts, metadata::Metadata};
+use crate::{api::names::FIELD_MANAGER, ops::METADATA};
 
-/// Asks for an object's metadata instead of the object.
-const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// A Secret as it is read: facts and data, the data zeroed when dropped.
@@ -31,7 +28,7 @@ pub struct FullSecret {
 #[derive(Deserialize)]
 struct Wire {
     #[serde(default)]
-    metadata: ObjectMeta,
+    metadata: Metadata,
     #[serde(default)]
     data: Option<BTreeMap<String, Bytes>>,
     #[serde(default)]
@@ -167,7 +164,7 @@ pub async fn delete(
     let request = http::Request::delete(path(namespace, Some(name)))
         .header(ACCEPT, METADATA)
         .header(CONTENT_TYPE, "application/json");
-    match send::<Value>(client, request, &body).await {
+    match send::<IgnoredAny>(client, request, &body).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error),

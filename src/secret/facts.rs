@@ -1,12 +1,14 @@
 //! What the operator keeps of a Secret: its metadata's story about itself, never its data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::core::Resource;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::metadata::{DataFields, Entry, Metadata};
 use crate::{api::names, schedule::Life, squadcast::Fingerprint};
 
 /// Which keys, labels and annotations the operator wrote: the annotation `managed`.
@@ -47,11 +49,34 @@ impl Token {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControllerRef {
     /// Uid of the owner.
-    pub uid: Box<str>,
+    pub uid: Arc<str>,
+    name: Box<str>,
+    /// Where it is no `SquadcastCredential`.
+    foreign_kind: Option<Box<str>>,
+}
+
+impl ControllerRef {
     /// `Kind "name"`, for messages.
-    pub described: Box<str>,
+    pub fn described(&self) -> String {
+        format!("{} \"{}\"", self.foreign_kind.as_deref().unwrap_or(names::KIND), self.name)
+    }
+
     /// The name, where the owner is a `SquadcastCredential`.
-    pub credential: Option<Box<str>>,
+    pub fn credential(&self) -> Option<&str> {
+        self.foreign_kind.is_none().then_some(&*self.name)
+    }
+}
+
+impl From<OwnerReference> for ControllerRef {
+    fn from(owner: OwnerReference) -> Self {
+        let ours = owner.kind == names::KIND
+            && owner.api_version.split_once('/').is_some_and(|(group, _)| group == names::GROUP);
+        Self {
+            uid: owner.uid.into(),
+            name: owner.name.into(),
+            foreign_kind: (!ours).then(|| owner.kind.into()),
+        }
+    }
 }
 
 /// What is known of a Secret from its metadata.
@@ -78,8 +103,8 @@ pub struct SecretFacts {
     pub allow_write_by: Option<Box<str>>,
     /// Its token, where the annotations tell of one.
     pub token: Option<Token>,
-    /// What the operator wrote.
-    pub managed: Managed,
+    /// What the operator wrote; many share one.
+    pub managed: Arc<Managed>,
     /// Labels and annotations that the operator wrote, with their values as they are now.
     pub managed_metadata: BTreeMap<String, String>,
     /// All keys that the operator wrote are still as it wrote them, as far as the API server's own record of
@@ -113,9 +138,9 @@ impl SecretMeta {
     }
 }
 
-impl From<ObjectMeta> for SecretMeta {
-    fn from(metadata: ObjectMeta) -> Self {
-        let ObjectMeta {
+impl From<Metadata> for SecretMeta {
+    fn from(metadata: Metadata) -> Self {
+        let Metadata {
             name,
             namespace,
             uid,
@@ -125,7 +150,6 @@ impl From<ObjectMeta> for SecretMeta {
             labels,
             annotations,
             managed_fields,
-            ..
         } = metadata;
         let facts = SecretFacts::new(
             uid.unwrap_or_default(),
@@ -145,7 +169,7 @@ impl<'de> Deserialize<'de> for SecretMeta {
         #[derive(Deserialize)]
         struct Envelope {
             #[serde(default)]
-            metadata: ObjectMeta,
+            metadata: Metadata,
         }
         Envelope::deserialize(deserializer).map(|e| e.metadata.into())
     }
@@ -186,6 +210,9 @@ impl Resource for SecretMeta {
 
 type Map = BTreeMap<String, String>;
 
+/// The operator wrote nothing.
+static NOTHING: LazyLock<Arc<Managed>> = LazyLock::new(Arc::default);
+
 impl SecretFacts {
     fn new(
         uid: String,
@@ -194,12 +221,12 @@ impl SecretFacts {
         owners: Vec<OwnerReference>,
         labels: &Map,
         annotations: &Map,
-        managed_fields: &[ManagedFieldsEntry],
+        managed_fields: &[Entry],
     ) -> Self {
-        let managed: Managed = annotations
+        let managed: Arc<Managed> = annotations
             .get(names::ANNOTATION_MANAGED)
             .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default();
+            .map_or_else(|| NOTHING.clone(), Arc::new);
         let (controllers, other_owners): (Vec<_>, Vec<_>) =
             owners.into_iter().partition(|o| o.controller == Some(true));
         let fields = DataFields::read(managed_fields, &managed.data);
@@ -218,13 +245,7 @@ impl SecretFacts {
             uid: uid.into(),
             resource_version: resource_version.into(),
             deleting,
-            controller: controllers.into_iter().next().map(|o| ControllerRef {
-                described: format!("{} \"{}\"", o.kind, o.name).into(),
-                credential: (o.kind == names::KIND
-                    && o.api_version.split_once('/').is_some_and(|(group, _)| group == names::GROUP))
-                .then(|| o.name.into()),
-                uid: o.uid.into(),
-            }),
+            controller: controllers.into_iter().next().map(Into::into),
             other_owners,
             managed_by_us: labels.get(names::LABEL_MANAGED_BY).is_some_and(|v| v == names::FIELD_MANAGER),
             credential: labels.get(names::LABEL_CREDENTIAL).map(|v| v.as_str().into()),
@@ -276,50 +297,4 @@ fn read_token(annotations: &Map) -> Option<Token> {
         data_hash: get(names::ANNOTATION_DATA_HASH)?.into(),
         template_hash: get(names::ANNOTATION_TEMPLATE_HASH)?.into(),
     })
-}
-
-/// What the record of field managers tells of the data.
-struct DataFields {
-    untouched: bool,
-    immutable_set: bool,
-    other_manager: Option<Box<str>>,
-}
-
-impl DataFields {
-    /// A key that somebody edits leaves our entry for theirs; one that is removed leaves all entries. Whoever applies
-    /// `stringData` is recorded with that, and our entry stays as it was: then nothing is told of the data.
-    fn read(entries: &[ManagedFieldsEntry], written: &BTreeSet<String>) -> Self {
-        let mut ours: BTreeSet<&str> = BTreeSet::new();
-        let mut immutable_set = false;
-        let mut applied_as_text = false;
-        let mut other: Option<(&ManagedFieldsEntry, bool)> = None;
-        for entry in entries.iter().filter(|e| e.subresource.as_deref().unwrap_or_default().is_empty()) {
-            let Some(fields) = entry.fields_v1.as_ref().and_then(|f| f.0.as_object()) else {
-                continue;
-            };
-            immutable_set |= fields.contains_key("f:immutable");
-            let keys_in = |field: &str| {
-                let object = fields.get(field).and_then(serde_json::Value::as_object);
-                object.into_iter().flat_map(|o| o.keys()).filter_map(|k| k.strip_prefix("f:"))
-            };
-            if entry.manager.as_deref() == Some(names::FIELD_MANAGER) {
-                ours.extend(keys_in("f:data"));
-                continue;
-            }
-            applied_as_text |= keys_in("f:stringData").any(|k| written.contains(k));
-            let mut keys = keys_in("f:data").chain(keys_in("f:stringData")).peekable();
-            if keys.peek().is_some() {
-                // The one who holds a key that the operator wrote is the one to name.
-                let holds_ours = keys.any(|k| written.contains(k));
-                if other.is_none_or(|(_, held)| holds_ours && !held) {
-                    other = Some((entry, holds_ours));
-                }
-            }
-        }
-        Self {
-            untouched: !applied_as_text && written.iter().all(|key| ours.contains(key.as_str())),
-            immutable_set,
-            other_manager: other.and_then(|(e, _)| e.manager.as_deref()).map(Into::into),
-        }
-    }
 }

@@ -23,8 +23,6 @@ pub use proxies::{InvalidProxy, Proxies};
 pub use roots::InvalidCaFile;
 use roots::Roots;
 
-const USER_AGENT: &str = concat!("squadcast-operator/", env!("CARGO_PKG_VERSION"));
-
 /// The longest a connection may take to be made, TLS and proxy included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -153,7 +151,7 @@ fn build(roots: &Roots, proxies: &Proxies, timeout: Duration) -> Result<reqwest:
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .http1_only()
-        .user_agent(USER_AGENT)
+        .user_agent(crate::USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
@@ -167,7 +165,8 @@ fn build(roots: &Roots, proxies: &Proxies, timeout: Duration) -> Result<reqwest:
 /// Reads a body, but not one that is too long.
 async fn read(mut response: reqwest::Response) -> Result<Body, reqwest::Error> {
     // Room for all of it from the start: what grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BODY));
+    let told = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(told.map_or(MAX_BODY, |length| length.min(MAX_BODY))));
     while let Some(chunk) = response.chunk().await? {
         if bytes.len() + chunk.len() > MAX_BODY {
             return Ok(Body::TooLong);

@@ -43,15 +43,15 @@ impl Transport for Client {
 
 /// Who is told of exchanges, once for each.
 pub trait Hooks: Send + Sync {
-    /// An exchange has ended; `outcome` is `success` or the name of a reason.
-    fn on_exchange(&self, region: &str, outcome: &'static str, took: Duration);
+    /// An exchange has ended, with a token or for this reason without one.
+    fn on_exchange(&self, region: &str, outcome: Result<(), Reason>, took: Duration);
     /// An answer held another refresh token than the one sent.
     fn on_rotation(&self, region: &str);
 }
 
 /// Tells nobody.
 impl Hooks for () {
-    fn on_exchange(&self, _: &str, _: &'static str, _: Duration) {}
+    fn on_exchange(&self, _: &str, _: Result<(), Reason>, _: Duration) {}
     fn on_rotation(&self, _: &str) {}
 }
 
@@ -149,7 +149,7 @@ impl Exchanges {
             let now = (self.0.clock)();
             let step = {
                 let mut board = self.0.board();
-                board.sweep(now);
+                board.sweep_sometimes(now);
                 board.step(&query, now)
             };
             match step {
@@ -265,7 +265,7 @@ impl Lead {
         let began = tokio::time::Instant::now();
         let result = inner.transport.exchange(&region, &token).await;
         drop(token);
-        let outcome = result.as_ref().map_or_else(|failure| failure.reason.as_str(), |_| "success");
+        let outcome = result.as_ref().map(drop).map_err(|failure| failure.reason);
         inner.hooks.on_exchange(&region.name, outcome, began.elapsed());
         let mut returned = None;
         match &result {

@@ -1,5 +1,6 @@
 //! Two processes and one lease: who works when one of them ends, dies, stands still or is cut off.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -152,7 +153,9 @@ async fn pair(world: &World) -> (Arc<Replica>, Arc<Replica>, Watchers) {
     watchers.watch(&second);
     assert_eq!(second.leads(), Some(false));
     let asked = second.front.asked();
-    assert_eq!(asked.iter().filter(|asked| asked.is_watch()).count(), 2, "warm watches: {asked:?}");
+    // An API server that cannot stream lists is asked for a watch a second time.
+    let watched = asked.iter().filter(|asked| asked.is_watch()).map(|asked| asked.path.split('?').next());
+    assert_eq!(watched.collect::<BTreeSet<_>>().len(), 2, "warm watches: {asked:?}");
     assert_eq!(second.operator.get("/readyz").unwrap().0, 200);
     (first, second, watchers)
 }

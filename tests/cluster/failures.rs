@@ -645,7 +645,8 @@ async fn a_source_of_no_use_is_told_and_recovers_when_it_changes() {
         stage.settled(name).await;
         assert_eq!(stage.exchanges(name), 1, "{name}: white space around the value is no part of it");
         eventually("its events", DEADLINE, async || {
-            stage.event_reasons(name).await == [reason, "TokenIssued"]
+            // One may come before: of two things made at once, the operator hears of either first.
+            stage.event_reasons(name).await.ends_with(&[reason.to_owned(), "TokenIssued".to_owned()])
         })
         .await;
     }))

@@ -503,12 +503,24 @@ async fn a_running_secret_is_handed_over_by_annotation() {
 impl Stage {
     /// Deletes a resource and leaves what it owns.
     async fn delete_credential_only(&self, name: &str) {
+        self.collector_has_caught_up(name).await;
         let params = kube::api::DeleteParams {
             propagation_policy: Some(kube::api::PropagationPolicy::Orphan),
             ..kube::api::DeleteParams::default()
         };
         self.credentials().delete(name, &params).await.unwrap();
         eventually("the resource to go", DEADLINE, async || self.get(name).await.is_none()).await;
+    }
+
+    /// The garbage collector leaves only those that it knows to be owned, and takes the others when it hears of them:
+    /// once it has taken a Secret that was made just now, it has heard of all before.
+    async fn collector_has_caught_up(&self, name: &str) {
+        let nobody = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": format!("{}-{name}", self.namespace),
+        });
+        let last = format!("{name}-last");
+        self.apply_secret(&last, json!({ "metadata": { "ownerReferences": [nobody] } })).await;
+        eventually("the garbage collector", DEADLINE, async || self.secret(&last).await.is_none()).await;
     }
 }
 

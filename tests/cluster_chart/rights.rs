@@ -73,8 +73,8 @@ async fn rights_of(release: &Release, account: &str, namespace: &str) -> Rights 
     rights
 }
 
-/// What its requests needed. Leases carry their name: the right is bound to it, but for creation.
-fn used(requests: &[Request]) -> Rights {
+/// What its requests needed, and how often. Leases carry their name: the right is bound to it, but for creation.
+fn counted(requests: &[Request]) -> BTreeMap<String, usize> {
     let needed = |request: &Request| {
         let Request { verb, group, resource, subresource, name, .. } = request;
         let named = if resource == "leases" && verb != "create" { name } else { "" };
@@ -83,7 +83,11 @@ fn used(requests: &[Request]) -> Rights {
         right(verb, group, &whole, named)
     };
     let theirs = |request: &&Request| !request.resource.is_empty() && request.resource != REVIEW;
-    requests.iter().filter(theirs).map(needed).collect()
+    let mut counted = BTreeMap::new();
+    for right in requests.iter().filter(theirs).map(needed) {
+        *counted.entry(right).or_default() += 1;
+    }
+    counted
 }
 
 /// Each of these rights is used by a life like that of [`whole_life`]; `spaces` are the namespaces whose resources
@@ -92,16 +96,20 @@ async fn assert_granted_is_used(release: &Release, spaces: &[&str], streamed: bo
     let requests: Vec<Request> = release.plane.requests_by(&release.user().await);
     let refused: Vec<_> = requests.iter().filter(|r| matches!(r.code, Some(401 | 403))).collect();
     assert!(refused.is_empty(), "refused: {refused:?}");
-    let mut counted = BTreeMap::<String, usize>::new();
-    for request in &requests {
-        *counted.entry(request.what()).or_default() += 1;
-    }
-    let used = used(&requests);
+    let counted = counted(&requests);
+    let used: Rights = counted.keys().cloned().collect();
     let mut granted_anywhere = Rights::new();
     for space in spaces {
         granted_anywhere.extend(granted(release, space).await);
+        let account = release.user().await;
+        let args = ["auth", "can-i", "--list", "--as", &account, "-n", space];
+        let listed = release.plane.kubectl(&args).stdout;
+        println!("\n$ kubectl {}\n{}", args.join(" "), String::from_utf8_lossy(&listed));
     }
-    println!("{}: granted {granted_anywhere:#?}\ncounted in the audit log: {counted:#?}", release.name);
+    println!("in the audit log, of a credential's whole life:");
+    for (right, times) in &counted {
+        println!("{times:5} × {right}");
+    }
     let beyond: Vec<_> = used.difference(&granted_anywhere).collect();
     assert!(beyond.is_empty(), "used without being granted, yet not refused: {beyond:?}");
     let spare: Rights =
@@ -189,6 +197,7 @@ fn own_cluster() -> Arc<ControlPlane> {
         definitions: std::fs::read_to_string(definition_file()).into_iter().collect(),
         // Like those before 1.34, which cannot stream lists.
         api_server_flags: vec!["--feature-gates=WatchList=false".to_owned()],
+        ..Options::default()
     }))
 }
 
@@ -232,7 +241,7 @@ async fn in_namespaced_mode_every_right_is_used_and_none_is_cluster_wide() {
     assert!(cluster_wide.stdout.is_empty(), "{}", String::from_utf8_lossy(&cluster_wide.stdout));
     let operator = release.operator().await;
     whole_life(&world, &operator, true).await;
-    assert_granted_is_used(&release, &[&world.namespace, &release.namespace], true).await;
+    assert_granted_is_used(&release, &[&world.namespace, &release.namespace], plane.streams_lists()).await;
     assert_eq!(granted(&release, &other.namespace).await, Rights::new());
     let outside: Vec<_> = plane
         .requests_by(operator.user())

@@ -3,8 +3,12 @@
 #
 #   tests/controlplane/build.sh                   etcd, kube-apiserver, kube-controller-manager, kubectl
 #   tests/controlplane/build.sh tests/helm        the tools of another module, in the same way: helm, prometheus
+#   tests/controlplane/build.sh tests/controlplane kubelet kube-scheduler
+#                                                 these tools of a module alone
 #
-# The result is in .cache/<name of the module's folder>/bin. A run with nothing to do ends at once.
+# KUBERNETES=1.33 names another version of the control plane: that of the module tests/controlplane-1.33. The result is
+# in .cache/<name of the module's folder>/bin, or in .cache/<the first tool>/bin where tools are named; tools whose line
+# in go.mod has a comment are built only then. The last line says where. A run with nothing to do ends at once.
 # If KUBEBUILDER_ASSETS names a folder, etcd, kube-apiserver and kubectl are taken from there, and only
 # what it lacks is built.
 set -euo pipefail
@@ -16,13 +20,22 @@ die() {
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 script=$root/tests/controlplane/build.sh
-module=$(cd "${1:-$root/tests/controlplane}" 2>/dev/null && pwd) || die "there is no folder $1"
+newest=$root/tests/controlplane
+folder=${1:-$newest}
+if [ $# -eq 0 ] && [ -n "${KUBERNETES:-}" ] && ! grep -q "k8s.io/kubernetes v$KUBERNETES\." "$newest/go.mod"; then
+	folder=$newest-$KUBERNETES
+	[ -d "$folder" ] || die "Kubernetes $KUBERNETES is not among the versions to test with: $(sed -n 's/^\trequire //; s/.*k8s.io\/kubernetes v\([0-9]*\.[0-9]*\).*/\1/p' "$newest"*/go.mod | sort -V | paste -sd ' ')"
+fi
+module=$(cd "$folder" 2>/dev/null && pwd) || die "there is no folder $folder"
 [ -f "$module/go.mod" ] || die "$module has no go.mod"
+shift $(($# > 0))
 
-name=$(basename "$module")
+name=${1:-$(basename "$module")}
 out=$root/.cache/$name
 bin=$out/bin
 assets=${KUBEBUILDER_ASSETS:-}
+# A version that is asked for by its name is not what happens to be there.
+[ -z "${KUBERNETES:-}" ] || assets=
 if [ -n "$assets" ]; then
 	assets=$(cd "$assets" 2>/dev/null && pwd) || die "KUBEBUILDER_ASSETS names $KUBEBUILDER_ASSETS, which is no folder"
 fi
@@ -36,9 +49,14 @@ required() {
 	awk -v want="$1" '$1 == "require" { $1 = ""; $0 = $0; $1 = $1 } $1 == want { print $2; exit }' "$module/go.mod"
 }
 
-# The tools that go.mod names, as package paths.
+# The tools that go.mod names, as package paths: those that are asked for, or those without a comment.
+named=" $* "
 tools() {
-	awk '$1 == "tool" && $2 == "(" { inside = 1; next } inside && $1 == ")" { exit } inside { print $1 } $1 == "tool" && $2 != "(" { print $2 }' "$module/go.mod"
+	local tool comment
+	awk '$1 == "tool" && $2 == "(" { inside = 1; next } inside && $1 == ")" { exit } inside { print $1, $2 } $1 == "tool" && $2 != "(" { print $2, $3 }' "$module/go.mod" |
+		while read -r tool comment; do
+			if [ "$named" = "  " ]; then [ -z "$comment" ]; else [[ $named == *" $(program "$tool") "* ]]; fi && echo "$tool" || true
+		done
 }
 
 # What a tool's program is called: its last path element, but etcd's package is called "server".
@@ -57,7 +75,7 @@ wanted=$({
 	cat "$module/go.mod" "$module/go.sum" "$script"
 	find "$module" -name '*.go' -exec cat {} +
 	go version
-	echo "assets=$assets"
+	echo "assets=$assets tools=$named"
 } | checksum)
 
 complete() {
@@ -65,7 +83,15 @@ complete() {
 	for tool in $(tools); do
 		[ -x "$bin/$(program "$tool")" ] || return 1
 	done
+	[ -z "$etcd" ] || [ -x "$bin/etcd" ]
 }
+
+# Older control planes come without a store, since the newest serves them all.
+etcd=
+if [[ $name == controlplane-* ]]; then
+	etcd=$root/.cache/etcd/bin/etcd
+	"$root/tests/controlplane/build.sh" "$newest" etcd
+fi
 
 if [ "$(cat "$out/stamp" 2>/dev/null || true)" = "$wanted" ] && complete; then
 	echo "$name: up to date in $bin"
@@ -76,6 +102,7 @@ mkdir -p "$out"
 new=$(mktemp -d "$out/new.XXXXXX")
 trap 'rm -rf "$new"' EXIT
 
+[ -z "$etcd" ] || ln -s "$etcd" "$new/etcd"
 build=()
 for tool in $(tools); do
 	program=$(program "$tool")
@@ -111,7 +138,8 @@ tags=""
 if [ ${#build[@]} -gt 0 ]; then
 	took="some minutes"
 	case $name in
-	controlplane) took="about 5 minutes" ;;
+	controlplane*) took="about 5 minutes" ;;
+	kubelet) took="2 to 3 minutes" ;;
 	helm) took="2 to 3 minutes" ;;
 	prometheus) took="2 to 3 minutes" ;;
 	esac

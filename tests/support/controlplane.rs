@@ -45,6 +45,8 @@ pub struct Options {
     pub definitions: Vec<String>,
     /// More flags for the API server.
     pub api_server_flags: Vec<String>,
+    /// The API server's port, where any that is free will not do.
+    pub port: Option<u16>,
 }
 
 /// One of the processes.
@@ -106,7 +108,7 @@ impl ControlPlane {
         let ca = Ca::new("control plane of a test");
         launch::write_files(&folder, &ca);
         let manager = folder.join("controller-manager.kubeconfig");
-        let (port, etcd_port) = (free_port(), free_port());
+        let (port, etcd_port) = (options.port.unwrap_or_else(free_port), free_port());
         let plane = Self {
             admin: ca.client("admin", &["system:masters"]),
             commands: [
@@ -194,6 +196,13 @@ impl ControlPlane {
 
     fn processes(&self) -> MutexGuard<'_, Vec<Supervised>> {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a watch may begin with a list, as it may by default from Kubernetes 1.34 on.
+    pub fn streams_lists(&self) -> bool {
+        let version = on_own_runtime(|| async { self.client().apiserver_version().await });
+        let minor = version.expect("the API server's version").minor;
+        minor.trim_end_matches('+').parse::<u32>().expect("a number") >= 34
     }
 
     pub fn url(&self) -> String {

@@ -25,10 +25,13 @@ pub use state::{CANARY, Minted, Recorded};
 use state::{Shared, now};
 pub use wire::http_date;
 
+/// Whom its certificate is for: this machine, and the address at which Pods find it where there are Pods.
+pub const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "10.96.0.1"];
+
 /// What a client finds when it connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tls {
-    /// A certificate for 127.0.0.1 and localhost by the authority in [`Squadcast::ca_pem`].
+    /// A certificate for [`NAMES`] by the authority in [`Squadcast::ca_pem`].
     Valid,
     Expired,
     WrongHost,
@@ -56,11 +59,16 @@ impl Squadcast {
     }
 
     pub fn start_with(kind: Tls) -> Self {
+        Self::start_on("127.0.0.1", kind)
+    }
+
+    /// At an address among [`NAMES`].
+    pub fn start_on(address: &str, kind: Tls) -> Self {
         install_crypto();
         let ca = Ca::new("authority of the stand-in");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = server_config(&ca, kind);
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = std::net::TcpListener::bind((address, 0)).expect("a port");
         listener.set_nonblocking(true).expect("a listener for tokio");
         let scheme = if config.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().expect("an address"));
@@ -211,13 +219,12 @@ impl Drop for Squadcast {
 }
 
 fn server_config(ca: &Ca, kind: Tls) -> Option<Arc<ServerConfig>> {
-    let names = ["127.0.0.1", "localhost"];
     let identity = match kind {
         Tls::Off => return None,
-        Tls::Valid | Tls::Only12 => ca.server(&names, false),
-        Tls::Expired => ca.server(&names, true),
+        Tls::Valid | Tls::Only12 => ca.server(&NAMES, false),
+        Tls::Expired => ca.server(&NAMES, true),
         Tls::WrongHost => ca.server(&["elsewhere.example"], false),
-        Tls::UnknownCa => Ca::new("authority that nobody knows").server(&names, false),
+        Tls::UnknownCa => Ca::new("authority that nobody knows").server(&NAMES, false),
     };
     let chain = vec![CertificateDer::from(identity.cert_der)];
     let key = PrivateKeyDer::try_from(identity.key_der).expect("a private key");

@@ -37,7 +37,7 @@ impl Index {
                 wake.extend(self.unlink(previous));
             }
             for secret in [credential.source(), credential.target()] {
-                let who = self.by_secret.entry(secret).or_default();
+                let who = self.by_secret.entry(secret).or_insert_with(|| Vec::with_capacity(1));
                 if !who.contains(&key) {
                     who.push(key.clone());
                 }
@@ -88,7 +88,7 @@ impl Index {
         };
         let departed = self.credentials.get(&credential.key).and_then(|entry| entry.departed.as_ref());
         departed == Some(&holder.uid)
-            || holder.credential.as_deref().is_some_and(|name| {
+            || holder.credential().is_some_and(|name| {
                 let key = Key::new(&target.namespace, name);
                 self.credentials
                     .get(&key)

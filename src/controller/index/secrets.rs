@@ -3,7 +3,7 @@
 //! resources. Pure.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -11,7 +11,7 @@ use super::{WatchId, strangers::Strangers, version};
 use crate::{
     api::Key,
     reconcile::Known,
-    secret::{SecretFacts, SecretMeta},
+    secret::{Managed, SecretFacts, SecretMeta},
 };
 
 #[derive(Default)]
@@ -20,11 +20,13 @@ pub(super) struct Secrets {
     /// of those that a resource names and no watch shows.
     facts: HashMap<Key, Arc<SecretFacts>>,
     /// Uid of a resource → Secrets that it controls.
-    by_controller: HashMap<Box<str>, BTreeSet<Key>>,
+    by_controller: HashMap<Arc<str>, Vec<Key>>,
     /// Those of `facts` that each watch has shown.
     present: HashMap<WatchId, HashSet<Key>>,
     relisted: HashMap<WatchId, HashSet<Key>>,
     strangers: Strangers,
+    /// What the operator wrote into the Secret that was shown last.
+    managed: Arc<Managed>,
     /// The watches show only labelled Secrets, two of them in each namespace: one for each label.
     by_label: bool,
 }
@@ -35,17 +37,23 @@ impl Secrets {
     }
 
     /// A watch shows a Secret, which a resource names or not. Says whether that is news worth keeping.
-    pub(super) fn apply(&mut self, watch: WatchId, secret: SecretMeta, named: bool) -> bool {
-        let key = Key::new(secret.namespace(), secret.name());
-        if !(named || self.keeps(&secret.facts) || self.facts.contains_key(&key)) {
-            self.strangers.note(&key);
+    pub(super) fn apply(&mut self, watch: WatchId, key: &Key, secret: SecretMeta, named: bool) -> bool {
+        if !(named || self.keeps(&secret.facts) || self.facts.contains_key(key)) {
+            self.strangers.note(key);
             return false;
         }
         if let Some(seen) = self.relisted.get_mut(&watch) {
             seen.insert(key.clone());
         }
         self.present.entry(watch).or_default().insert(key.clone());
-        self.store(&key, Arc::new(secret.facts))
+        let mut facts = secret.facts;
+        // Nearly all targets have the same keys: their names are held once.
+        if facts.managed == self.managed {
+            facts.managed = self.managed.clone();
+        } else if facts.written_by_us() {
+            self.managed = facts.managed.clone();
+        }
+        self.store(key, Arc::new(facts))
     }
 
     /// A watch shows a Secret no more, since this version. Says whether none does.
@@ -104,8 +112,13 @@ impl Secrets {
             return false;
         }
         self.forget(key);
-        if let Some(controller) = facts.controller.as_ref().filter(|c| c.credential.is_some()) {
-            self.by_controller.entry(controller.uid.clone()).or_default().insert(key.clone());
+        if let Some(controller) = facts.controller.as_ref().filter(|c| c.credential().is_some()) {
+            // Nearly always it is the only one.
+            let owned =
+                self.by_controller.entry(controller.uid.clone()).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(place) = owned.binary_search(key) {
+                owned.insert(place, key.clone());
+            }
         }
         self.facts.insert(key.clone(), facts);
         true
@@ -191,7 +204,7 @@ impl Secrets {
         if let Some(controller) = &facts.controller
             && let Some(owned) = self.by_controller.get_mut(&controller.uid)
         {
-            owned.remove(key);
+            owned.retain(|other| other != key);
             if owned.is_empty() {
                 self.by_controller.remove(&controller.uid);
             }
@@ -205,5 +218,5 @@ impl Secrets {
 }
 
 fn controlled_by_credential(facts: &SecretFacts) -> bool {
-    facts.controller.as_ref().is_some_and(|c| c.credential.is_some())
+    facts.controller.as_ref().is_some_and(|c| c.credential().is_some())
 }

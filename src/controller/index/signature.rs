@@ -1,52 +1,50 @@
 //! Everything about a resource and its surroundings whose change calls for a reconcile. Pure.
 
-use std::sync::Arc;
-
 use super::version;
 use crate::reconcile::{Input, Known};
 
 /// What a reconcile saw, or would see now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Signature {
-    uid: Box<str>,
+#[derive(Hash)]
+pub(super) struct Signature<'a> {
+    uid: &'a str,
     generation: i64,
     deleting: bool,
-    renew_request: Option<Box<str>>,
-    source: Version,
-    target: Version,
-    rival: Option<Arc<str>>,
+    renew_request: Option<&'a str>,
+    source: Version<'a>,
+    target: Version<'a>,
+    rival: Option<&'a str>,
 }
 
-impl Signature {
-    pub(super) fn of(input: &Input) -> Self {
+impl<'a> Signature<'a> {
+    pub(super) fn of(input: &'a Input) -> Self {
         let credential = &input.credential;
         Self {
-            uid: credential.uid.clone(),
+            uid: &credential.uid,
             generation: credential.generation,
             deleting: credential.deleting,
-            renew_request: credential.renew_request.clone(),
+            renew_request: credential.renew_request.as_deref(),
             source: Version::of(&input.source),
             target: Version::of(&input.target),
-            rival: input.rival.clone(),
+            rival: input.rival.as_deref(),
         }
     }
 }
 
 /// Which version of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Version {
+#[derive(PartialEq, Eq, Hash)]
+enum Version<'a> {
     Absent,
     /// Of unknown version, if it is there at all.
     Unknown,
-    Of(Box<str>, Box<str>),
+    Of(&'a str, &'a str),
 }
 
-impl Version {
-    fn of(known: &Known) -> Self {
+impl<'a> Version<'a> {
+    fn of(known: &'a Known) -> Self {
         match known {
             Known::Absent => Self::Absent,
             Known::Present | Known::Unwatched(_) => Self::Unknown,
-            Known::Facts(facts) => Self::Of(facts.uid.clone(), facts.resource_version.clone()),
+            Known::Facts(facts) => Self::Of(&facts.uid, &facts.resource_version),
         }
     }
 }

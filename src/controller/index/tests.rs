@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Index, Learned};
+use super::Index;
 use crate::{
     api::{Key, SquadcastCredential, names},
-    reconcile::{Credential, Input, Known},
+    reconcile::{Credential, Input, Known, Learned},
     secret::{SecretFacts, SecretMeta},
 };
 
@@ -241,7 +241,7 @@ fn former_targets_are_those_that_it_still_controls() {
     let mut index = settled();
     let written = |name: &str, version| {
         let mut secret = owned(name, version, "a");
-        secret.facts.managed.data.insert("access_token".to_owned());
+        Arc::make_mut(&mut secret.facts.managed).data.insert("access_token".to_owned());
         secret
     };
     index.apply_secret(0, written("old", 2));

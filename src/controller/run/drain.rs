@@ -48,10 +48,10 @@ impl Controller {
 
     /// Tries once more to write a replaced refresh token back, whatever the back-off.
     fn save(&mut self, key: &Key) {
-        if let Some((_, memory)) = self.memories.get_mut(key)
+        if let Some(known) = self.memories.get_mut(key)
             && let Ok(permit) = self.slots.clone().try_acquire_owned()
         {
-            memory.last_chance = true;
+            known.memory.last_chance = true;
             self.queue.forget_waiting();
             self.queue.push(key);
             self.start(permit);

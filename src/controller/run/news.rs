@@ -101,7 +101,7 @@ impl Controller {
 
     fn forget(&mut self, key: &Key) {
         self.timers.set(key, None);
-        if self.memories.remove(key).is_some_and(|(_, memory)| memory.has_duty()) {
+        if self.memories.remove(key).is_some_and(|known| known.memory.has_duty()) {
             lost(key);
         }
     }

@@ -53,7 +53,7 @@ pub(super) fn set(
         why_not_ready(list, case, standing.rejected && !suspended)
     };
     api::set(list, ConditionType::Ready, standing.usable, reason, message, generation, now);
-    list.sort_by_key(|c| match c.type_.as_str() {
+    list.sort_by_key(|c| match &*c.type_ {
         "Ready" => 0,
         "Synced" => 1,
         _ => 2,

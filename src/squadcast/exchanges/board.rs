@@ -22,6 +22,9 @@ const FETCH: SignedDuration = SignedDuration::from_secs(5);
 /// For how long a write-back is waited for before those that wait are told.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 
+/// How often at most an exchange forgets what is old: to look at all lines takes longer the more there are.
+const SWEEP: SignedDuration = SignedDuration::from_secs(1);
+
 /// A write-back that nobody holds and nobody has asked about for so long is given up: whoever wanted it is gone.
 const FORGOTTEN: SignedDuration = SignedDuration::from_hours(2);
 
@@ -61,6 +64,7 @@ pub(super) struct Board {
     next: u64,
     /// Whether somebody looks after old answers.
     pub(super) is_swept: bool,
+    swept_at: Option<Timestamp>,
 }
 
 /// What is known of one refresh token.
@@ -238,8 +242,16 @@ impl Board {
         }
     }
 
+    /// As [`Board::sweep`], where the last one was some time ago.
+    pub(super) fn sweep_sometimes(&mut self, now: Timestamp) {
+        if self.swept_at.is_none_or(|at| now.duration_since(at).abs() >= SWEEP) {
+            self.sweep(now);
+        }
+    }
+
     /// Forgets what is of no more use; says whether there are answers left that will be forgotten.
     pub(super) fn sweep(&mut self, now: Timestamp) -> bool {
+        self.swept_at = Some(now);
         self.lines.retain(|_, line| {
             let wanted = |pending: &WriteBack| {
                 !pending.holders.is_empty() || now.duration_since(pending.asked_at) < FORGOTTEN

@@ -77,7 +77,8 @@ impl Transport for Shared {
 }
 
 impl Hooks for Shared {
-    fn on_exchange(&self, region: &str, outcome: &'static str, _: Duration) {
+    fn on_exchange(&self, region: &str, outcome: Result<(), Reason>, _: Duration) {
+        let outcome = outcome.map_or_else(Reason::as_str, |()| "success");
         self.0.hooks.lock().unwrap().push(format!("{region} {outcome}"));
     }
 
