@@ -99,7 +99,7 @@ pub(crate) struct RunArgs {
     /// Exchanges in flight, per region.
     #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_EXCHANGE_CONCURRENCY", default_value_t = 8, value_parser = values::count)]
     exchange_concurrency: u16,
-    /// Form of the log.
+    /// How to write the log.
     #[arg(long, value_name = "FORMAT", env = "SQUADCAST_OPERATOR_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
     /// What to log: a level, or TARGET=LEVEL, separated by commas.

@@ -140,7 +140,7 @@ impl Client {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, "the CA file has changed but is of no use; the former content stays");
+                tracing::warn!(%error, "the CA file has changed but cannot be used; the former content stays");
             }
         }
         current.http.clone()
