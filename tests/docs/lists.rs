@@ -11,8 +11,12 @@ use crate::links::pages;
 use crate::markdown::{anchors, codes, headings, prose, rows, section};
 
 const RULES: &str = "charts/squadcast-operator/files/rules.yaml";
-/// Where the alerts say that the documentation is.
-const PLACE: &str = "https://github.com/squadcast-operator/squadcast-operator/blob/main/docs/";
+
+/// Where the alerts say that the documentation is: with the chart's home.
+fn place() -> String {
+    let chart: Value = serde_saphyr::from_str(&file("charts/squadcast-operator/Chart.yaml")).unwrap();
+    format!("{}/blob/main/docs/", chart["home"].as_str().expect("the chart's home"))
+}
 
 fn rules() -> Vec<Value> {
     let rules: Value = serde_saphyr::from_str(&file(RULES)).unwrap();
@@ -77,7 +81,7 @@ fn each_alert_is_documented_and_leads_to_an_entry() {
         assert_eq!(row[1], rule["labels"]["severity"].as_str().unwrap(), "{name}");
         assert_eq!(row[3], rule["for"].as_str().unwrap(), "{name}");
         let url = rule["annotations"]["runbook_url"].as_str().unwrap();
-        let (page, anchor) = url.strip_prefix(PLACE).and_then(|place| place.split_once('#')).expect(url);
+        let (page, anchor) = url.strip_prefix(&*place()).and_then(|place| place.split_once('#')).expect(url);
         // What follows the reason leads to an entry for each of them.
         let anchors = anchors(&file(&format!("docs/{page}")));
         let led = if anchor.starts_with("{{") {
