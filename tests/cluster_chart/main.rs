@@ -17,6 +17,7 @@ mod health;
 mod lifecycle;
 mod manifests;
 mod neighbours;
+mod pasted;
 mod published;
 mod release;
 mod rights;
