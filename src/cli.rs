@@ -87,7 +87,7 @@ pub(crate) struct RunArgs {
         default_value = "squadcast-operator"
     )]
     leader_election_name: String,
-    /// Label selector: keep only resources that match, so that several releases can share a cluster.
+    /// Label selector: manage only resources that match, so that several releases can share a cluster.
     #[arg(long, value_name = "LABELS", env = "SQUADCAST_OPERATOR_SELECTOR")]
     selector: Option<String>,
     /// Reconciles at work at once.
@@ -99,7 +99,7 @@ pub(crate) struct RunArgs {
     /// Exchanges in flight, per region.
     #[arg(long, value_name = "N", env = "SQUADCAST_OPERATOR_EXCHANGE_CONCURRENCY", default_value_t = 8, value_parser = values::count)]
     exchange_concurrency: u16,
-    /// Form of the log.
+    /// How to write the log.
     #[arg(long, value_name = "FORMAT", env = "SQUADCAST_OPERATOR_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
     /// What to log: a level, or TARGET=LEVEL, separated by commas.
@@ -130,7 +130,7 @@ pub(crate) struct SquadcastArgs {
 /// What `check` takes.
 #[derive(Args)]
 pub(crate) struct CheckArgs {
-    /// us, eu, or a region as NAME=AUTH_URL[,API_URL].
+    /// us, eu, one that SQUADCAST_OPERATOR_REGION adds, or a region as NAME=AUTH_URL[,API_URL].
     #[arg(long, value_name = "REGION")]
     region: String,
     /// File that holds the refresh token; - for standard input [default: SQUADCAST_REFRESH_TOKEN].
@@ -139,7 +139,7 @@ pub(crate) struct CheckArgs {
     /// Make three exchanges 6 s apart, and tell how Squadcast treats repeated ones.
     #[arg(long)]
     probe: bool,
-    /// Form of what is told.
+    /// How to print it.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     output: CheckOutput,
     #[command(flatten)]

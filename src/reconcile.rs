@@ -45,7 +45,7 @@ use self::{
     unreadable::{Unreadable, unreadable},
 };
 use crate::{
-    api::{ConditionType, Reason},
+    api::{Condition, ConditionType, Reason, SquadcastCredentialStatus},
     schedule::plus,
     slots::Slot,
     squadcast::{Exchanges, Regions},
@@ -259,8 +259,24 @@ async fn conclude(
     Done { memory, learned, wake, outcome: report.outcome }
 }
 
+/// One line where `Ready` turns False: nothing else tells of it when it happens between two attempts.
+fn log_not_ready(credential: &Credential, next: &SquadcastCredentialStatus) {
+    let ready = next.condition(ConditionType::Ready);
+    let was = credential.status.condition(ConditionType::Ready).is_some_and(Condition::is_true);
+    if let Some(ready) = ready.filter(|ready| was && !ready.is_true()) {
+        warn!(
+            namespace = &*credential.key.namespace,
+            name = &*credential.key.name,
+            reason = &*ready.reason,
+            "there is no usable token any more: {}",
+            ready.message
+        );
+    }
+}
+
 /// One line for each outcome.
 fn log(credential: &Credential, report: &Report) {
+    log_not_ready(credential, &report.status);
     if matches!(report.outcome, "unchanged" | "waiting") && report.events.is_empty() {
         return;
     }

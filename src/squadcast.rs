@@ -1,6 +1,7 @@
 //! Squadcast's auth service: the exchange of a refresh token for an access token, what its answers mean,
 //! and how often it may be asked. Knows nothing of Kubernetes.
 
+mod advice;
 mod answer;
 mod client;
 mod exchanges;
@@ -8,6 +9,7 @@ mod limits;
 mod region;
 mod token;
 
+pub(crate) use advice::between;
 pub(crate) use answer::redact::Secrets;
 pub use answer::{Body, Failure, Grant, Reply, classify};
 pub use client::{Client, ClientError, InvalidCaFile, InvalidProxy, Proxies, Settings};

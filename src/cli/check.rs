@@ -10,7 +10,10 @@ use std::{
 use zeroize::Zeroizing;
 
 use self::told::{Told, Way};
-use super::{CheckArgs, CheckOutput, FAILURE, Stop, cannot_print, no_client, regions, runtime, usage::Usage};
+use super::{
+    CheckArgs, CheckOutput, FAILURE, Stop, cannot_print, no_client, runtime,
+    usage::{Usage, variable},
+};
 use crate::squadcast::{Client, Grant, Proxies, RefreshToken, Region, Regions, Settings};
 
 mod told;
@@ -39,8 +42,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Stop> {
         proxies,
     };
     let client = Client::new(settings).map_err(|e| no_client(&e))?;
-    let token = read_token(args.refresh_token_file.as_deref())?;
-    let way = Way::new(region, proxy);
+    let (from, token) = read_token(args.refresh_token_file.as_deref())?;
+    let way = Way::new(region, proxy, from);
     print(args.output, &way.lines())?;
     let told = match token {
         Ok(token) => runtime()?.block_on(exchanges(args, &client, region, &token, &way))?,
@@ -59,16 +62,23 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Stop> {
     Ok(if told.is_success() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
 }
 
+/// The regions built in, those that the environment gives to an operator beside it, and the one of the flag.
 fn known_regions(args: &CheckArgs) -> Result<Regions, Usage> {
+    let allow_http = args.squadcast.insecure_allow_http;
+    let variable = variable("--region");
+    let mut known = Regions::default();
+    for text in std::env::var(&variable).unwrap_or_default().split_whitespace() {
+        known.add(text, allow_http).map_err(|e| Usage::of(&variable, e.to_string()))?;
+    }
     // A URL without a name is read as a region too: what it is refused with does not repeat it.
     if !args.region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return regions(std::slice::from_ref(&args.region), args.squadcast.insecure_allow_http);
+        known.add(&args.region, allow_http).map_err(|e| Usage::of("--region", e.to_string()))?;
     }
-    regions(&[], args.squadcast.insecure_allow_http)
+    Ok(known)
 }
 
-/// The refresh token from a file, standard input or the environment; `Ok(Err(…))` where it is none.
-fn read_token(file: Option<&Path>) -> Result<Result<RefreshToken, String>, Stop> {
+/// Where the refresh token is from, a file, standard input or the environment, and what is there.
+fn read_token(file: Option<&Path>) -> Result<(String, Result<RefreshToken, String>), Stop> {
     let (from, value) = match file {
         Some(path) if path == Path::new("-") => {
             ("standard input".to_owned(), read_all(std::io::stdin().lock(), "standard input")?)
@@ -90,9 +100,10 @@ fn read_token(file: Option<&Path>) -> Result<Result<RefreshToken, String>, Stop>
             ("SQUADCAST_REFRESH_TOKEN".to_owned(), Zeroizing::new(value.into_encoded_bytes()))
         }
     };
-    Ok(RefreshToken::parse(&value).map_err(|error| {
+    let token = RefreshToken::parse(&value).map_err(|error| {
         format!("the refresh token from \"{from}\" {error}: take it as Squadcast's web application shows it")
-    }))
+    });
+    Ok((from, token))
 }
 
 fn cannot_read(from: &str, error: &std::io::Error) -> Usage {

@@ -39,7 +39,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Stop> {
     let namespaces = namespaces(&args.namespaces)?;
     if let Some(part) = args.selector.as_deref().and_then(selector::fault) {
         let problem = format!(
-            "\"{part}\" is no requirement on a label; write such as team=a,tier!=test,region in (us,eu),!paused"
+            "\"{part}\" is not part of a label selector; write one such as team=a,tier!=test,region in (us,eu),!paused"
         );
         return Err(Usage::of("--selector", problem).into());
     }

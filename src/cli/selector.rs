@@ -3,7 +3,7 @@
 
 use super::dns::is_subdomain;
 
-/// The first part that is no requirement on a label.
+/// The first part that is wrong.
 pub(super) fn fault(text: &str) -> Option<&str> {
     if text.trim().is_empty() {
         return None;

@@ -92,7 +92,7 @@ impl From<&clap::Error> for Usage {
                     Some(ContextValue::Strings(values)) => values.join(" or "),
                     _ => "another value".to_owned(),
                 };
-                Self::of(flag, format!("\"{value}\" is not possible; write {values}"))
+                Self::of(flag, format!("\"{value}\" is not a valid value; write {values}"))
             }
             _ => {
                 let cause = std::error::Error::source(error).map(ToString::to_string);

@@ -9,13 +9,16 @@ const LONGEST_EXCHANGE: i64 = 600;
 /// A number of things, at least one.
 pub(super) fn count(text: &str) -> Result<u16, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("\"{text}\" is not possible; write a whole number from 1 to {}", u16::MAX))
+    number.ok_or_else(|| {
+        format!("\"{text}\" is not a valid value; write a whole number from 1 to {}", u16::MAX)
+    })
 }
 
 pub(super) fn exchange_timeout(text: &str) -> Result<SpecDuration, String> {
     let duration = text.parse::<SpecDuration>().ok().filter(|d| d.as_secs() <= LONGEST_EXCHANGE);
-    duration
-        .ok_or_else(|| format!("\"{text}\" is not possible; write a time from 1s to 10m, as in 15s or 1m30s"))
+    duration.ok_or_else(|| {
+        format!("\"{text}\" is not a valid value; write a time from 1s to 10m, as in 15s or 1m30s")
+    })
 }
 
 pub(super) fn lease(text: &str) -> Result<String, String> {

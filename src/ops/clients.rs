@@ -65,6 +65,10 @@ fn without_content(error: &KubeconfigError) -> String {
             || "it is no YAML of a kubeconfig".to_owned(),
             |at| format!("it is no YAML of a kubeconfig, see line {}", at.line()),
         ),
+        // Its own words quote the path twice.
+        KubeconfigError::ReadConfig(error, path) => {
+            format!("cannot read \"{}\" ({error})", path.display())
+        }
         other => without_user_info(&other.to_string()),
     }
 }

@@ -125,7 +125,7 @@ async fn livez(State(endpoints): State<Endpoints>) -> (StatusCode, &'static str)
     if endpoints.heartbeat.is_alive(Instant::now()) {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the main loop does not turn\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "the main loop is stuck\n")
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::{Acted, Aftermath, Case, Context, Credential, Decision, report, status};
+use super::{Acted, Aftermath, Case, Context, Credential, Decision, log_not_ready, report, status};
 use crate::{
     api::{Condition, ConditionType, SquadcastCredentialStatus},
     schedule::plus,
@@ -47,6 +47,7 @@ pub(super) async fn attempt<T>(
         }
         match status::write(&ctx.client, credential, &next).await {
             Ok(Some(resource_version)) => {
+                log_not_ready(credential, &next);
                 told = Some(Credential { resource_version, status: next, ..credential.clone() });
             }
             Ok(None) => {}

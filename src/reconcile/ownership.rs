@@ -40,9 +40,15 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
     let labelled =
         facts.controller.is_none() && facts.managed_by_us && facts.credential.as_deref() == Some(name);
     let own = controlled || labelled;
+    // Merge never creates: once it is gone, somebody else has to.
+    let anew = if merge {
+        format!("create it anew with the annotation credentials.squadcast.com/allow-write-by: \"{name}\"")
+    } else {
+        "the operator creates it anew".to_owned()
+    };
     if facts.deleting {
         return Claim::Wait(format!(
-            "Secret \"{secret}\" is being deleted: the operator writes it again once it is gone; if it stays, look at its finalizers"
+            "Secret \"{secret}\" is being deleted: once it is gone, {anew}; if it stays, look at its finalizers"
         ));
     }
     let other_controller = facts.controller.as_ref().filter(|_| !controlled);
@@ -50,7 +56,7 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
         && former.credential() == Some(name)
     {
         return Claim::Wait(format!(
-            "Secret \"{secret}\" still belongs to a former SquadcastCredential of this name: garbage collection removes it, then the operator creates it anew"
+            "Secret \"{secret}\" still belongs to a former SquadcastCredential of this name: garbage collection removes it; then {anew}"
         ));
     }
     let allowed = other_controller.is_none() && facts.allow_write_by.as_deref() == Some(name);
@@ -87,7 +93,7 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
         return Claim::Refused(
             Reason::TargetImmutable,
             format!(
-                "Secret \"{secret}\" is immutable, so no token can be written into it: delete it and the operator creates it anew, or choose another spec.target.name"
+                "Secret \"{secret}\" is immutable, so no token can be written into it: delete it, and {anew}; or choose another spec.target.name"
             ),
         );
     }

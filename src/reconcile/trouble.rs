@@ -66,7 +66,9 @@ pub fn refusal(error: &kube::Error, doing: &str, secrets: &[&str]) -> Refusal {
         let code = status.code;
         Refusal::Trouble(Trouble::new(
             Reason::WriteFailed,
-            format!("could not {doing}: the API server refuses it with {code}; see to what it says: {words}"),
+            format!(
+                "could not {doing}: the API server refuses it with {code}; correct what it complains of: {words}"
+            ),
         ))
     };
     let about = status.details.as_ref().map_or("", |details| details.kind.as_str());

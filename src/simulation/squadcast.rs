@@ -97,7 +97,7 @@ impl Squadcast {
             // The client bounds what it passes on.
             let retry_after = retry_after.map(|s| Duration::from_secs(s.clamp(1, 3600).into()));
             let message = format!("the model answers {reason}");
-            Err(Failure { reason, message, status: None, retry_after, requested_at })
+            Err(Failure { reason, message, status: None, retry_after, skew: None, requested_at })
         };
         match state.mood {
             Mood::Unavailable => fail(Reason::ServiceUnavailable, None),

@@ -72,6 +72,8 @@ pub struct Failure {
     pub status: Option<u16>,
     /// How long Squadcast asked to wait (429 with `Retry-After`), 1 s to 1 h.
     pub retry_after: Option<Duration>,
+    /// Squadcast's clock less ours in seconds, where an answer told its time.
+    pub skew: Option<i64>,
     /// When the request was sent (our clock).
     pub requested_at: Timestamp,
 }
@@ -172,7 +174,8 @@ pub fn classify(
         (200 | 400..=404 | 422, _) => (Reason::InvalidResponse, words.flawed(&flaw)),
         _ => (Reason::InvalidResponse, words.stranger("this status has no meaning here")),
     };
-    Err(Failure { reason, message, status: Some(status), retry_after: wait, requested_at })
+    let skew = date.map(|date| date::skew(date, head_at));
+    Err(Failure { reason, message, status: Some(status), retry_after: wait, skew, requested_at })
 }
 
 /// What is wrong with an answer that should have been Squadcast's.

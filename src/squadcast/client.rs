@@ -81,8 +81,14 @@ impl Client {
         let requested_at = Timestamp::now();
         let proxy = self.proxies.of(&region.exchange_url);
         let proxy = proxy.as_deref();
-        let failed =
-            |(reason, message)| Failure { reason, message, status: None, retry_after: None, requested_at };
+        let failed = |(reason, message)| Failure {
+            reason,
+            message,
+            status: None,
+            retry_after: None,
+            skew: None,
+            requested_at,
+        };
 
         let Ok(mut header) = HeaderValue::from_str(token.expose()) else {
             let message = "the refresh token is not allowed in an HTTP header".to_owned();
@@ -134,7 +140,7 @@ impl Client {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, "the CA file has changed but is of no use; the former content stays");
+                tracing::warn!(%error, "the CA file has changed but cannot be used; the former content stays");
             }
         }
         current.http.clone()

@@ -297,6 +297,7 @@ impl Lead {
             ),
             status: None,
             retry_after: Some(left),
+            skew: None,
             requested_at: (self.inner.clock)(),
         }
     }

@@ -45,7 +45,7 @@ async fn check_tells_the_way_the_answer_the_life_and_the_clock() {
     for (name, value) in [
         ("region", "test"),
         ("host", &*host),
-        ("asked", &format!("{}/oauth/access-token", standin.url())),
+        ("url", &format!("{}/oauth/access-token", standin.url())),
         ("proxy", "none"),
         ("tls", "verified: the server's certificate is trusted here"),
         ("status", "HTTP 200"),
@@ -69,9 +69,25 @@ async fn check_tells_the_way_the_answer_the_life_and_the_clock() {
     standin.script("rt-check", Reply::error(429).retry_after("7"));
     let limited = check(&region, &standin, &[]).await;
     assert_eq!((fact(&limited, "status"), fact(&limited, "wait")), ("HTTP 429", "Squadcast asks for 7 s"));
+    // A refusal tells of the clock, too, and where the refresh token came from.
+    standin.script("rt-check", Reply::error(401).skew(600));
+    let rejected = check(&region, &standin, &[]).await;
+    assert!(fact(&rejected, "clock").ends_with(" s ahead of this machine's"), "{rejected:?}");
+    assert!(fact(&rejected, "message").ends_with("read from \"SQUADCAST_REFRESH_TOKEN\"."), "{rejected:?}");
     let nobody = format!("test=https://127.0.0.1:{}", free_port());
     let refused = check(&nobody, &standin, &[]).await;
-    assert_eq!((fact(&refused, "tls"), fact(&refused, "status")), ("not verified: no answer came", "none"));
+    assert_eq!((fact(&refused, "tls"), fact(&refused, "status")), ("not reached: no answer came", "none"));
+    let said = fact(&refused, "message");
+    assert!(
+        said.contains("check what lies between this machine and region \"test\": DNS, proxies"),
+        "{said}"
+    );
+    assert!(!refused.out.contains("\nclock"), "{refused:?}");
+    let unsent = check_with(&region, &standin, &[], &[("SQUADCAST_REFRESH_TOKEN", " ")]).await;
+    assert_eq!(fact(&unsent, "tls"), "not reached: no answer came");
+    let plain = format!("test=http://127.0.0.1:{}", free_port());
+    let refused = check(&plain, &standin, &["--insecure-allow-http"]).await;
+    assert_eq!(fact(&refused, "tls"), "off: a refresh token travels unencrypted");
 }
 
 #[tokio::test]
@@ -79,7 +95,7 @@ async fn check_names_the_proxy_and_what_goes_unencrypted() {
     let standin = Squadcast::start_with(Tls::Off);
     standin.accept("rt-check");
     let plain = check(&format!("test={}", standin.url()), &standin, &["--insecure-allow-http"]).await;
-    assert_eq!(fact(&plain, "tls"), "off: the refresh token travelled unencrypted");
+    assert_eq!(fact(&plain, "tls"), "off: a refresh token travels unencrypted");
 
     let proxy = Proxy::start();
     let standin = Squadcast::start();
@@ -91,6 +107,23 @@ async fn check_names_the_proxy_and_what_goes_unencrypted() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(fact(&ended, "proxy"), proxy.url().trim_end_matches('/'), "{ended:?}");
     assert!(!ended.all().contains("hunter2"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn check_knows_the_regions_of_the_operator_beside_it() {
+    let standin = Squadcast::start();
+    standin.accept("rt-check");
+    let beside = format!("one=https://127.0.0.1:1  test={}", standin.url());
+    let env = [IN_ENVIRONMENT[0], ("SQUADCAST_OPERATOR_REGION", &*beside)];
+    let ended = check_with("test", &standin, &[], &env).await;
+    assert_eq!((ended.code, fact(&ended, "region")), (0, "test"), "{ended:?}");
+    // The flag wins.
+    let elsewhere = format!("test=https://127.0.0.1:{}", free_port());
+    assert_eq!(check_with(&elsewhere, &standin, &[], &env).await.code, 1);
+    let wrong = [IN_ENVIRONMENT[0], ("SQUADCAST_OPERATOR_REGION", "one=nothing")];
+    let ended = check_with("us", &standin, &[], &wrong).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.err.starts_with("squadcast-operator: SQUADCAST_OPERATOR_REGION: "), "{ended:?}");
 }
 
 #[tokio::test]
@@ -110,7 +143,7 @@ async fn check_tells_programs_the_same_as_one_object() {
         ("/status", json!(200)),
         ("/reason", json!("TokenValid")),
         ("/retryAfterSeconds", Value::Null),
-        ("/token/clockSkewSeconds", json!(0)),
+        ("/clockSkewSeconds", json!(0)),
         ("/token/refreshTokenRotated", json!(true)),
         ("/probe", Value::Null),
     ] {
@@ -128,8 +161,12 @@ async fn check_tells_programs_the_same_as_one_object() {
         (1, &json!(401), &json!("RefreshTokenRejected"))
     );
     assert_eq!(told["token"], Value::Null);
+    let unsent = json!({ "tls": "notReached", "clockSkewSeconds": null });
     let none = check_with(&region, &standin, &["--output=json"], &[("SQUADCAST_REFRESH_TOKEN", " ")]).await;
     assert_eq!((none.code, &object(&none)["reason"]), (1, &json!("RefreshTokenInvalid")));
+    for field in ["tls", "clockSkewSeconds"] {
+        assert_eq!(object(&none)[field], unsent[field], "{field}");
+    }
 
     standin.script("rt-check", Script::of([Reply::token()]));
     let told = object(&check(&region, &standin, &["--output=json", "--probe"]).await);

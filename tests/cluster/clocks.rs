@@ -198,6 +198,8 @@ async fn ready_ends_within_two_seconds_of_expiry_while_the_next_attempt_is_far_a
     assert!((0..=2).contains(&late), "{late} s after expiry: {}", expired["status"]);
     assert!(instant(&failing, "nextAttemptAt") > turned, "{}", expired["status"]);
     assert_eq!(stage.exchanges("one"), 2);
+    let line = stage.operator.wait_for_log("there is no usable token any more").await;
+    assert!(line.contains("PaymentRequired") && line.contains("WARN"), "{line}");
 }
 
 #[tokio::test]

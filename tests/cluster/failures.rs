@@ -585,8 +585,12 @@ async fn an_exchange_that_hangs_does_not_keep_ready_true_beyond_expiry() {
     stage.settled("one").await;
     stage.squadcast.wait_for_count("rt-one", 2, DEADLINE).await;
     stage.wait_status("one", "Ready=False", |r| conditions(r).starts_with("Ready=False")).await;
+    stage.operator.wait_for_log("there is no usable token any more").await;
     gate.release();
     stage.settled("one").await;
+    // Told when it happened, and not again with the answer.
+    let told = stage.operator.log().matches("there is no usable token any more").count();
+    assert_eq!(told, 1, "{}", stage.operator.log());
 }
 
 #[tokio::test]

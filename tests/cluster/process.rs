@@ -200,6 +200,9 @@ async fn a_process_that_cannot_work_where_it_is_ends_with_1_and_one_line() {
         says_one_line(content, &ended, 1, &["KUBECONFIG"]);
     }
 
+    let missing = run_with(&["run", listen], &[("KUBECONFIG", "/nonexistent")], "").await;
+    says_one_line("no file", &missing, 1, &["KUBECONFIG: cannot read \"/nonexistent\" (No such file"]);
+
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ended = run(&["run", &format!("--listen={address}")]).await;

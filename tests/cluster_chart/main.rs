@@ -18,6 +18,7 @@ mod lifecycle;
 mod manifests;
 mod names;
 mod neighbours;
+mod pasted;
 mod published;
 mod release;
 mod rights;

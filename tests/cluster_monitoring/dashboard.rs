@@ -1,5 +1,6 @@
 //! The chart's dashboard: every query finds data among the metrics of a real operator, scraped by a real Prometheus.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -83,6 +84,30 @@ async fn play(world: &World) {
     world.wait_for("failing", "Synced", "False", "ServiceUnavailable").await;
 }
 
+/// The values are those of the four resources.
+fn tells_what_was_played(values: &BTreeMap<String, f64>, namespace: &str) {
+    let value = |series: &str| *values.get(series).unwrap_or_else(|| panic!("no {series}: {values:?}"));
+    // The token of `failing` may expire while the panels are looked at.
+    assert!([1.0, 2.0].contains(&value("Ready: ready")), "{values:?}");
+    assert!([2.0, 3.0].contains(&value("Not ready: not ready")), "{values:?}");
+    let wrong = |what: &str| format!("What is wrong: {namespace}/{what}");
+    for (series, wanted) in [
+        ("Stalled: stalled".to_owned(), 1.0),
+        ("Leaders: leaders".to_owned(), 1.0),
+        ("Undecodable: undecodable".to_owned(), 0.0),
+        (wrong("failing Synced ServiceUnavailable"), 1.0),
+        (wrong("refused Ready RefreshTokenRejected"), 1.0),
+        (wrong("refused Stalled RefreshTokenRejected"), 1.0),
+        (wrong("waiting Ready RefreshTokenSecretNotFound"), 1.0),
+    ] {
+        assert!((value(&series) - wanted).abs() < 0.5, "{series}: {values:?}");
+    }
+    let healthy = format!("{namespace}/good ");
+    assert!(!values.keys().any(|series| series.starts_with("What is wrong") && series.contains(&healthy)));
+    assert!(value(&format!("Life left: {namespace}/good")) > 100_000.0);
+    assert!(value(&format!("Failures in a row: {namespace}/refused")) >= 1.0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_shows_data_of_a_real_operator() {
     let world = World::new("team").await;
@@ -96,6 +121,7 @@ async fn every_panel_shows_data_of_a_real_operator() {
     let dashboard: Value =
         serde_json::from_str(&file("charts/squadcast-operator/files/dashboard.json")).unwrap();
     let (mut page, mut titles) = (HEAD.to_owned(), Vec::new());
+    let mut values = BTreeMap::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         let title = panel["title"].as_str().unwrap();
         for target in panel["targets"].as_array().unwrap() {
@@ -103,10 +129,12 @@ async fn every_panel_shows_data_of_a_real_operator() {
             let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap();
             for (series, value) in shown {
                 let _ = writeln!(page, "| {title} | {series} | {} |", value_in(unit, value));
+                values.insert(format!("{title}: {series}"), value);
             }
         }
         titles.push(title);
     }
+    tells_what_was_played(&values, &world.namespace);
     write("docs/dashboard.md", &page);
     let told = file("docs/dashboard.md");
     let mut told: Vec<_> =

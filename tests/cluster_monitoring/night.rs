@@ -44,8 +44,9 @@ const HEAD: &str = "# At night
 Three faults as the person who is paged sees them: `kubectl get`, `kubectl describe`, the alert, and the entry of the
 runbook that the alert leads to. `make pages` writes this page from a run with the chart, the binary, a real API server and a
 real Prometheus, and a test (`cluster_monitoring night::three_faults_as_the_person_who_is_paged_sees_them`) compares it with each
-later run. Squadcast is a stand-in on this machine, so its hosts are `127.0.0.1`. The alerts come without their `for`: a real one is
-some minutes later, as [alerts.md](alerts.md) says.
+later run. Squadcast is a stand-in on this machine, so its hosts are `127.0.0.1`. Renewals are asked for by annotation, seconds after the
+first token, where a real one comes after two thirds of its life. The alerts come without their `for`: a real one is some minutes later, as
+[alerts.md](alerts.md) says.
 ";
 
 /// The chart's release as it is installed by default, with both regions played by stand-ins.

@@ -11,7 +11,7 @@ pub fn pages() -> Vec<String> {
     let mut pages: Vec<String> =
         ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md"].map(str::to_owned).into();
     pages.push("charts/squadcast-operator/README.md".to_owned());
-    for folder in ["docs", ".github"] {
+    for folder in ["docs", ".github", ".github/ISSUE_TEMPLATE"] {
         let mut names: Vec<_> =
             std::fs::read_dir(root().join(folder)).unwrap().map(|e| e.unwrap().path()).collect();
         names.retain(|path| path.extension().is_some_and(|extension| extension == "md"));

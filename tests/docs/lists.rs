@@ -7,11 +7,16 @@ use serde_json::Value;
 use squadcast_operator::api::{Reason, names};
 
 use crate::file;
-use crate::markdown::{anchors, codes, headings, rows, section};
+use crate::links::pages;
+use crate::markdown::{anchors, codes, headings, prose, rows, section};
 
 const RULES: &str = "charts/squadcast-operator/files/rules.yaml";
-/// Where the alerts say that the documentation is.
-const PLACE: &str = "https://github.com/squadcast-operator/squadcast-operator/blob/main/docs/";
+
+/// Where the alerts say that the documentation is: with the chart's home.
+fn place() -> String {
+    let chart: Value = serde_saphyr::from_str(&file("charts/squadcast-operator/Chart.yaml")).unwrap();
+    format!("{}/blob/main/docs/", chart["home"].as_str().expect("the chart's home"))
+}
 
 fn rules() -> Vec<Value> {
     let rules: Value = serde_saphyr::from_str(&file(RULES)).unwrap();
@@ -52,14 +57,17 @@ fn reasons_that_rules_and_documentation_name_exist() {
         }
     }
     assert!(checked > 10, "{checked}");
+    let mut told = 0;
     for row in rows(section(&file("README.md"), "## What the resource tells")) {
         for reason in codes(&row[0])
             .iter()
             .filter(|code| row.len() == 3 && !["Ready", "Synced", "Stalled"].contains(&code.as_str()))
         {
             assert!(Reason::parse(reason).is_some(), "README.md: no reason {reason}");
+            told += 1;
         }
     }
+    assert!(told >= 8, "{told}");
 }
 
 #[test]
@@ -73,7 +81,7 @@ fn each_alert_is_documented_and_leads_to_an_entry() {
         assert_eq!(row[1], rule["labels"]["severity"].as_str().unwrap(), "{name}");
         assert_eq!(row[3], rule["for"].as_str().unwrap(), "{name}");
         let url = rule["annotations"]["runbook_url"].as_str().unwrap();
-        let (page, anchor) = url.strip_prefix(PLACE).and_then(|place| place.split_once('#')).expect(url);
+        let (page, anchor) = url.strip_prefix(&*place()).and_then(|place| place.split_once('#')).expect(url);
         // What follows the reason leads to an entry for each of them.
         let anchors = anchors(&file(&format!("docs/{page}")));
         let led = if anchor.starts_with("{{") {
@@ -146,33 +154,45 @@ fn the_flags_and_their_variables_and_defaults_are_documented() {
 #[test]
 fn labels_and_annotations_are_documented() {
     let text = file("docs/reference.md");
-    for name in [
-        names::LABEL_MANAGED_BY,
-        names::LABEL_CREDENTIAL,
-        names::LABEL_REFRESH_TOKEN,
-        names::ANNOTATION_RENEW,
-        names::ANNOTATION_ALLOW_WRITE,
-        names::ANNOTATION_ISSUED_AT,
-        names::ANNOTATION_EXPIRES_AT,
-        names::ANNOTATION_FINGERPRINT,
-    ] {
+    let source = file("src/api/names.rs");
+    let constants = source.split("pub const ").skip(1).filter_map(|rest| rest.split_once(": &str = \""));
+    let marks =
+        constants.filter(|(name, _)| ["LABEL_", "ANNOTATION_"].iter().any(|kind| name.starts_with(kind)));
+    let names: Vec<&str> = marks.filter_map(|(_, value)| value.split('"').next()).collect();
+    assert!(names.len() >= 13 && names.contains(&names::LABEL_MANAGED_BY), "{names:?}");
+    for name in &names {
         assert!(text.contains(&format!("`{name}")), "reference.md does not tell of {name}");
     }
     // Nor does any page speak of one that is not there.
-    let source = file("src/api/names.rs");
-    for page in [
-        "README.md",
-        "docs/reference.md",
-        "docs/reasons.md",
-        "docs/operations.md",
-        "docs/coming-from-external-secrets.md",
-    ] {
-        for rest in file(page).split("credentials.squadcast.com/").skip(1) {
+    let mut checked = 0;
+    for page in pages() {
+        for rest in file(&page).split("credentials.squadcast.com/").skip(1) {
             let key: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
-            let known = key.is_empty()
-                || key == "v"
-                || source.contains(&format!("credentials.squadcast.com/{key}\""));
+            let group = key.is_empty() || key == "v";
+            let known = group || names.contains(&&*format!("credentials.squadcast.com/{key}"));
             assert!(known, "{page}: credentials.squadcast.com/{key}");
+            checked += usize::from(!group);
         }
     }
+    assert!(checked > 25, "{checked}");
+}
+
+#[test]
+fn the_events_are_documented_with_their_types() {
+    let text = file("docs/reasons.md");
+    let events = section(&text, "## Events");
+    let told: BTreeSet<(String, String)> = prose(events)
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"))
+        .map(|(kind, rest)| (kind.to_owned(), rest.split('`').next().unwrap().to_owned()))
+        .collect();
+    // What is no reason of the catalogue is made in one place, with type, name and text in this order.
+    let source = file("src/reconcile/report/notes.rs");
+    let mut there = BTreeSet::new();
+    for note in source.split("warning: ").skip(1) {
+        let kind = if note.starts_with("true") { "Warning" } else { "Normal" };
+        let names = note.split("text").next().unwrap().split('"').skip(1).step_by(2);
+        there.extend(names.map(|name| (kind.to_owned(), name.to_owned())));
+    }
+    assert_eq!(there.len(), 5, "{there:?}");
+    assert_eq!(told, there);
 }

@@ -54,9 +54,30 @@ fn exported() -> BTreeMap<String, (String, BTreeSet<String>)> {
 fn the_metrics_are_documented_with_their_types_and_labels() {
     let told: BTreeMap<_, _> = rows(&file("docs/metrics.md"))
         .into_iter()
+        .filter(|row| row.len() == 4)
         .map(|row| (row[0].replace('`', ""), (row[1].clone(), codes(&row[2]).into_iter().collect())))
         .collect();
     assert_eq!(told, exported());
+}
+
+/// The pieces of text that follow this in a source.
+fn literals(source: &str, before: &str) -> BTreeSet<String> {
+    let found = source.split(before).skip(1).filter_map(|rest| rest.split('"').next());
+    found.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_outcomes_of_reconciles_are_documented() {
+    let text = file("docs/metrics.md");
+    let told: BTreeSet<String> =
+        rows(&text).into_iter().filter(|row| row.len() == 2).map(|row| row[0].replace('`', "")).collect();
+    let report = file("src/reconcile/report.rs");
+    let (_, judged) = report.split_once("\nfn outcome(").expect("what names the outcomes");
+    let mut there = literals(judged.split("\n}\n").next().unwrap(), "=> \"");
+    there.extend(literals(&file("src/reconcile.rs"), "outcome: \""));
+    there.extend(literals(&file("src/controller/run.rs"), "metrics.reconcile(\""));
+    assert!(there.len() >= 10, "{there:?}");
+    assert_eq!(told, there);
 }
 
 #[test]

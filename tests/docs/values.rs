@@ -58,3 +58,19 @@ fn every_flag_that_is_named_exists() {
     }
     assert!(checked > 30, "{checked}");
 }
+
+#[test]
+fn every_upgrade_that_people_paste_keeps_their_values() {
+    let mut checked = 0;
+    for page in pages() {
+        let joined = file(&page).replace("\\\n", " ");
+        for line in joined.lines().filter(|line| line.contains("helm upgrade ") && line.contains("charts/")) {
+            assert!(line.contains("--namespace squadcast-operator"), "{page}: {line}");
+            assert!(line.contains("--reset-then-reuse-values"), "{page}: {line}");
+            checked += 1;
+        }
+        // Nor is there a part of one.
+        assert!(!joined.contains("helm upgrade …") && !joined.contains("`--set metrics"), "{page}");
+    }
+    assert!(checked >= 3, "{checked}");
+}

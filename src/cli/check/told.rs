@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     api::Reason,
     schedule::{self, Life, RenewalPolicy},
-    squadcast::{Failure, Grant, RefreshToken, Region},
+    squadcast::{Failure, Grant, RefreshToken, Region, between},
 };
 
 /// Where the exchange goes.
@@ -18,6 +18,9 @@ pub(super) struct Way {
     url: String,
     /// Without its user information.
     proxy: Option<String>,
+    /// Where the refresh token was read.
+    #[serde(skip)]
+    from: String,
 }
 
 /// What came of it.
@@ -26,12 +29,14 @@ pub(super) struct Way {
 pub(super) struct Told {
     #[serde(flatten)]
     way: Way,
-    /// Nothing where no answer came.
-    tls: Option<Tls>,
+    tls: Tls,
     status: Option<u16>,
     reason: &'static str,
     message: String,
     retry_after_seconds: Option<u64>,
+    /// Squadcast's clock less this machine's, 0 where they are not seen to differ by more than 5 s; nothing where no
+    /// answer told its time.
+    clock_skew_seconds: Option<i64>,
     token: Option<Token>,
     probe: Option<Findings>,
 }
@@ -41,6 +46,8 @@ pub(super) struct Told {
 enum Tls {
     Verified,
     Off,
+    /// No answer came.
+    NotReached,
 }
 
 /// What is known of a token; times are of this machine's clock.
@@ -51,8 +58,6 @@ struct Token {
     expires_at: Option<Timestamp>,
     renew_at: Option<Timestamp>,
     seconds_left: Option<i64>,
-    /// Squadcast's clock less this machine's, 0 where they are not seen to differ by more than 5 s.
-    clock_skew_seconds: i64,
     refresh_token_rotated: bool,
 }
 
@@ -66,12 +71,13 @@ struct Findings {
 }
 
 impl Way {
-    pub(super) fn new(region: &Region, proxy: Option<String>) -> Self {
+    pub(super) fn new(region: &Region, proxy: Option<String>, from: String) -> Self {
         Self {
             region: region.name.clone(),
             host: region.host.clone(),
             url: region.exchange_url.clone(),
             proxy,
+            from,
         }
     }
 
@@ -79,20 +85,25 @@ impl Way {
         vec![
             line("region", &self.region),
             line("host", &self.host),
-            line("asked", &self.url),
+            line("url", &self.url),
             line("proxy", self.proxy.as_deref().unwrap_or("none")),
         ]
     }
 
     fn told(self, status: Option<u16>, reason: Reason, message: String) -> Told {
-        let tls = if self.url.starts_with("http:") { Tls::Off } else { Tls::Verified };
+        let tls = match status {
+            _ if self.url.starts_with("http:") => Tls::Off,
+            Some(_) => Tls::Verified,
+            None => Tls::NotReached,
+        };
         Told {
-            tls: status.map(|_| tls),
+            tls,
             way: self,
             status,
             reason: reason.as_str(),
             message,
             retry_after_seconds: None,
+            clock_skew_seconds: None,
             token: None,
             probe: None,
         }
@@ -104,15 +115,33 @@ impl Way {
     }
 
     pub(super) fn refused(self, failure: &Failure) -> Told {
-        let told = self.told(failure.status, failure.reason, failure.message.clone());
-        Told { retry_after_seconds: failure.retry_after.map(|wait| wait.as_secs()), ..told }
+        let advice = match failure.reason {
+            Reason::RequestRejected | Reason::RefreshTokenRejected => {
+                format!("The refresh token was read from \"{}\".", self.from)
+            }
+            Reason::Timeout | Reason::ConnectionFailed => {
+                format!("If it stays, {}", between("this machine", &self.region))
+            }
+            _ => String::new(),
+        };
+        let end = if advice.is_empty() || failure.message.ends_with('.') { "" } else { "." };
+        let message = format!("{}{end} {advice}", failure.message).trim_end().to_owned();
+        Told {
+            retry_after_seconds: failure.retry_after.map(|wait| wait.as_secs()),
+            clock_skew_seconds: failure.skew,
+            ..self.told(failure.status, failure.reason, message)
+        }
     }
 
     /// `sent` was exchanged for this.
     pub(super) fn granted(self, grant: &Grant, sent: &RefreshToken) -> Told {
         let token = Token::of(grant, sent, &self.region);
         let message = "Squadcast answered with a valid access token".to_owned();
-        Told { token: Some(token), ..self.told(Some(200), Reason::TokenValid, message) }
+        Told {
+            token: Some(token),
+            clock_skew_seconds: Some(grant.skew),
+            ..self.told(Some(200), Reason::TokenValid, message)
+        }
     }
 }
 
@@ -127,7 +156,6 @@ impl Token {
             expires_at,
             renew_at: life.map(renewal),
             seconds_left: expires_at.map(|expires| schedule::seconds_between(grant.received_at, expires)),
-            clock_skew_seconds: grant.skew,
             refresh_token_rotated: grant.rotated.is_some(),
         }
     }
@@ -142,12 +170,6 @@ impl Token {
             .into_iter()
             .flatten()
             .collect();
-        let (seconds, side) = (self.clock_skew_seconds.unsigned_abs(), self.clock_skew_seconds.signum());
-        lines.push(match side {
-            0 => line("clock", "no difference of more than 5 s to Squadcast's is seen"),
-            1 => line("clock", &format!("Squadcast's is {seconds} s ahead of this machine's")),
-            _ => line("clock", &format!("Squadcast's is {seconds} s behind this machine's")),
-        });
         if self.refresh_token_rotated {
             lines.push(line(
                 "rotation",
@@ -177,9 +199,9 @@ impl Told {
     /// What is known since [`Way::lines`].
     pub(super) fn lines(&self) -> Vec<String> {
         let tls = match self.tls {
-            Some(Tls::Off) => "off: the refresh token travelled unencrypted",
-            Some(Tls::Verified) => "verified: the server's certificate is trusted here",
-            None => "not verified: no answer came",
+            Tls::Off => "off: a refresh token travels unencrypted",
+            Tls::Verified => "verified: the server's certificate is trusted here",
+            Tls::NotReached => "not reached: no answer came",
         };
         let status = self.status.map_or("none".to_owned(), |status| format!("HTTP {status}"));
         let mut lines = vec![
@@ -192,6 +214,7 @@ impl Told {
             lines.push(line("wait", &format!("Squadcast asks for {seconds} s")));
         }
         lines.extend(self.token.iter().flat_map(Token::lines));
+        lines.extend(self.clock_skew_seconds.map(clock));
         lines
     }
 
@@ -205,6 +228,15 @@ impl Told {
             told("life restarted by each exchange", findings.life_restarted),
             told("refresh token changed", findings.refresh_token_changed),
         ]
+    }
+}
+
+fn clock(skew: i64) -> String {
+    let seconds = skew.unsigned_abs();
+    match skew.signum() {
+        0 => line("clock", "no difference of more than 5 s to Squadcast's is seen"),
+        1 => line("clock", &format!("Squadcast's is {seconds} s ahead of this machine's")),
+        _ => line("clock", &format!("Squadcast's is {seconds} s behind this machine's")),
     }
 }
 

@@ -2,7 +2,7 @@
 //! where a new one belongs. Pure.
 
 use super::{Case, Trouble};
-use crate::api::Reason;
+use crate::{api::Reason, squadcast::between};
 
 /// The message of a failed attempt.
 pub(super) fn told(case: &Case<'_>, trouble: &Trouble) -> String {
@@ -16,10 +16,9 @@ pub(super) fn told(case: &Case<'_>, trouble: &Trouble) -> String {
         Reason::PaymentRequired => format!(
             "Or use another organization's refresh token: store it in Secret \"{name}\" under \"{key}\"."
         ),
-        Reason::Timeout | Reason::ConnectionFailed => format!(
-            "It is tried again by itself; if it stays, check what lies between the operator and region \"{}\": DNS, proxies, network policies.",
-            spec.region
-        ),
+        Reason::Timeout | Reason::ConnectionFailed => {
+            format!("It is tried again by itself; if it stays, {}", between("the operator", &spec.region))
+        }
         _ => return trouble.message.clone(),
     };
     let end = if trouble.message.ends_with('.') { "" } else { "." };

@@ -174,6 +174,33 @@ fn each_says_what_to_do() {
 }
 
 #[test]
+fn under_merge_nobody_is_told_that_the_operator_creates_the_secret() {
+    let merge = json!({ "target": { "creationPolicy": "Merge" } });
+    let deleting = json!({ "metadata": { "deletionTimestamp": "2026-11-24T00:00:00Z" } });
+    let former = json!({ "metadata": { "ownerReferences": [{
+        "apiVersion": "credentials.squadcast.com/v1alpha1",
+        "kind": "SquadcastCredential",
+        "name": "api",
+        "uid": "another",
+        "controller": true,
+    }] } });
+    let immutable = shows(Reason::TargetImmutable).0;
+    for scene in [immutable, Scene::healthy().secret(&deleting), Scene::healthy().secret(&former)] {
+        let told = |scene: &Scene| {
+            let decision = scene.look(|case| decide(case, scene.now));
+            let Decision::Blocked(blocked) = decision else { panic!("{decision:?}") };
+            blocked.message
+        };
+        let by_operator = "the operator creates it anew";
+        let owned = told(&scene);
+        assert!(owned.contains(by_operator), "{owned}");
+        let merged = told(&scene.spec(&merge));
+        assert!(!merged.contains(by_operator), "{merged}");
+        assert!(merged.contains("create it anew with the annotation credentials"), "{merged}");
+    }
+}
+
+#[test]
 fn a_rejection_names_the_secret_and_key_that_the_refresh_token_came_from() {
     for reason in [Reason::RefreshTokenRejected, Reason::RequestRejected, Reason::PaymentRequired] {
         let message = message(reason);

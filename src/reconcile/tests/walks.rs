@@ -141,7 +141,14 @@ impl Transport for Shared {
                 let message = format!("it failed with {reason}");
                 let requested_at = self.0.now();
                 return Box::pin(async move {
-                    Err(Failure { reason, message, status: None, retry_after: None, requested_at })
+                    Err(Failure {
+                        reason,
+                        message,
+                        status: None,
+                        retry_after: None,
+                        skew: None,
+                        requested_at,
+                    })
                 });
             }
         };
