@@ -1,6 +1,6 @@
 # What one does with this repository; `make` alone lists it.
 .POSIX:
-.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos bench bench-core crd manifest pages check-generated deny controlplane helm prometheus image test-pods rights workflows tools
+.PHONY: help demo test fuzz fmt lint doc unit simulate simulate-wrong wire cluster chaos bench bench-core crd manifest pages check-generated deny controlplane helm prometheus image reproducible test-pods rights workflows tools
 
 # Builds the operator together with what needs the tests' dependencies, so that nothing is compiled twice with
 # different features, and prints the path of the binary, wherever cargo's target folder is.
@@ -147,6 +147,9 @@ workflows: ## Check the workflows with actionlint
 
 image: ## Build the image as an archive, without a container engine
 	@image/archive.sh .cache/image/squadcast-operator.tar
+
+reproducible: ## Build the image twice from nothing, in two places, and compare every byte, in about 7 minutes
+	@image/reproducible.sh
 
 tools:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.90 or newer, with rustup (https://rustup.rs) or from your system's packages" >&2; exit 1; }

@@ -17,4 +17,5 @@ metadata:
     app.kubernetes.io/name: $name
     pod-security.kubernetes.io/enforce: restricted
 END
-"${1:-.cache/helm/bin/helm}" template "$name" "${2:-charts/$name}" --namespace "$name"
+# Whoever applies it manages it, not helm.
+"${1:-.cache/helm/bin/helm}" template "$name" "${2:-charts/$name}" --namespace "$name" | sed '/app.kubernetes.io\/managed-by: Helm$/d'

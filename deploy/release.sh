@@ -30,9 +30,14 @@ files)
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
 	cp -R charts/squadcast-operator "$work/"
-	values=$work/squadcast-operator/values.yaml
-	sed -i "s|^  repository: .*|  repository: $image|; s|^  digest: \"\"$|  digest: $digest|" "$values"
-	grep -q "^  repository: $image$" "$values" && grep -q "^  digest: $digest$" "$values" || die "values.yaml has no place for the image any more"
+	chart=$work/squadcast-operator
+	sed -i "s|^  repository: .*|  repository: $image|" "$chart/values.yaml"
+	# Not in the values: who names a tag there wants that one.
+	sed -i "s|^annotations:$|&\n  credentials.squadcast.com/image-digest: $digest|" "$chart/Chart.yaml"
+	# Who reads it in a registry has no folder charts.
+	sed -i "s#charts/squadcast-operator --namespace#oci://${image%/*}/charts/squadcast-operator --version $version --namespace#; s#\"ghcr.io/squadcast-operator/squadcast-operator\"#\"$image\"#" "$chart/README.md"
+	grep -q "^  repository: $image$" "$chart/values.yaml" && grep -q " $digest$" "$chart/Chart.yaml" || die "values.yaml or Chart.yaml has no place for the image any more"
+	grep -q "oci://${image%/*}/charts/squadcast-operator" "$chart/README.md" || die "the chart's README.md has no line with helm install any more"
 	.cache/helm/bin/helm package "$work/squadcast-operator" --destination "$out"
 	deploy/generate.sh .cache/helm/bin/helm "$work/squadcast-operator" >"$out/install.yaml"
 	notes >"$out/notes.md"

@@ -57,7 +57,8 @@ cat >"$work/config" <<END
       "org.opencontainers.image.description": "$(label org.opencontainers.image.description)",
       "org.opencontainers.image.licenses": "$(label org.opencontainers.image.licenses)",
       "org.opencontainers.image.version": "$version",
-      "org.opencontainers.image.revision": "${REVISION:-unknown}"
+      "org.opencontainers.image.revision": "${REVISION:-unknown}",
+      "org.opencontainers.image.source": "$(label org.opencontainers.image.source)"
     }
   },
   "rootfs": {"type": "layers", "diff_ids": ["sha256:$layer"]},

@@ -59,19 +59,20 @@ fn the_readme_lists_every_value_with_its_default() {
     assert!(missing.is_empty(), "no row in the README: {missing:?}");
 }
 
-/// The paths of all values that a schema knows, as far as it refuses others.
-fn known(schema: &Value, root: &Value, prefix: &str, paths: &mut Vec<String>) {
+/// The paths of all values that a schema knows, as far as it refuses others and the README has no row.
+fn known(schema: &Value, root: &Value, prefix: &str, rows: &[String], paths: &mut Vec<String>) {
     let schema = match schema["$ref"].as_str() {
         Some(name) => root.pointer(name.trim_start_matches('#')).expect("a definition"),
         None => schema,
     };
-    if schema["additionalProperties"] != Value::Bool(false) {
+    let open = schema["additionalProperties"] != Value::Bool(false);
+    if open || rows.iter().any(|row| row == prefix) {
         paths.push(prefix.to_owned());
         return;
     }
     for (key, property) in schema["properties"].as_object().expect("properties") {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        known(property, root, &path, paths);
+        known(property, root, &path, rows, paths);
     }
 }
 
@@ -79,10 +80,10 @@ fn known(schema: &Value, root: &Value, prefix: &str, paths: &mut Vec<String>) {
 fn the_schema_knows_every_value_and_no_other() {
     let schema: Value = serde_json::from_str(&file("charts/squadcast-operator/values.schema.json")).unwrap();
     let mut paths = Vec::new();
-    known(&schema, &schema, "", &mut paths);
+    let rows: Vec<String> = rows().into_keys().collect();
+    known(&schema, &schema, "", &rows, &mut paths);
     paths.retain(|path| path != "global" && path != "enabled");
     paths.sort();
-    let rows: Vec<String> = rows().into_keys().collect();
     assert_eq!(paths, rows);
 }
 
@@ -92,6 +93,66 @@ fn the_chart_has_the_crates_version() {
     assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
     assert_eq!(chart["description"], env!("CARGO_PKG_DESCRIPTION"));
+}
+
+#[test]
+fn an_image_that_is_built_without_arguments_says_its_version() {
+    let version = format!("ARG VERSION={}", env!("CARGO_PKG_VERSION"));
+    assert!(file("Dockerfile").lines().any(|line| line == version), "the Dockerfile has another version");
+}
+
+#[test]
+fn every_version_of_the_image_that_is_named_is_the_crates() {
+    let mut found = 0;
+    for path in
+        ["README.md", "docs/getting-started.md", "docs/operations.md", "charts/squadcast-operator/README.md"]
+    {
+        let text = file(path);
+        for rest in text.split("squadcast-operator:").skip(1) {
+            let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+            let version = version.trim_end_matches('.');
+            if version.contains('.') {
+                assert_eq!(version, env!("CARGO_PKG_VERSION"), "{path}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 0, "no version at all");
+}
+
+/// A program for the tests, by its name in a folder of its own.
+fn program(folder: &Path, name: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_consumer_of_the_sample_sends_its_header_and_has_the_token_on_no_command_line() {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&file("deploy/samples/template.yaml")).unwrap();
+    let container = &documents[1]["spec"]["template"]["spec"]["containers"][0];
+    let script = container["args"][0].as_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("authorization"), "Bearer secret-token").unwrap();
+    std::fs::write(path("users_url"), "https://api.example/v3/users").unwrap();
+    program(folder.path(), "curl", "echo \"$*\" >arguments; cat >header");
+    program(folder.path(), "sleep", "kill $PPID");
+    let script = script.replace("/var/run/squadcast", folder.path().to_str().unwrap());
+    let path_variable = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let ran = std::process::Command::new("sh").args(["-c", &script]).env("PATH", path_variable).output();
+    assert_eq!(String::from_utf8(ran.unwrap().stdout).unwrap(), "Squadcast answers\n");
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    assert_eq!(read("header"), "Authorization: Bearer secret-token");
+    let arguments = read("arguments");
+    assert!(
+        arguments.contains("https://api.example/v3/users") && !arguments.contains("secret"),
+        "{arguments}"
+    );
+    for insecure in ["-k", "--insecure"] {
+        assert!(!arguments.split_whitespace().any(|argument| argument == insecure), "{arguments}");
+    }
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn it_is_described_for_programs_and_people_and_runs_as_nobody() {
     let labels = &config["Labels"];
     assert_eq!(labels["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(labels["org.opencontainers.image.licenses"], env!("CARGO_PKG_LICENSE"));
-    for label in ["title", "description", "revision"] {
+    for label in ["title", "description", "revision", "source"] {
         let text = labels[format!("org.opencontainers.image.{label}")].as_str().unwrap();
         assert!(text.len() > 5, "{label}: {text:?}");
     }
@@ -164,7 +164,7 @@ fn it_is_described_for_programs_and_people_and_runs_as_nobody() {
 }
 
 #[test]
-fn the_same_sources_make_the_same_archive() {
+fn packed_again_it_is_the_same_archive() {
     let again = image().folder.path().join("again.tar");
     build(&again);
     assert!(std::fs::read(&again).unwrap() == std::fs::read(&image().archive).unwrap());

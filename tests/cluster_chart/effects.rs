@@ -119,9 +119,11 @@ fn every_value_has_its_effect() {
     let rules = &of_kind(&objects, "PrometheusRule")[0]["spec"]["groups"][0]["rules"];
     assert!(rules.as_array().unwrap().len() > 3);
 
-    let plain = json!({ "proxy": { "https": "http://proxy.example" }, "networkPolicy": { "enabled": true } });
-    let ports = of_kind(&rendered(&plain), "NetworkPolicy")[0]["spec"]["egress"][1]["ports"].to_string();
-    assert!(ports.contains("{\"port\":80,"), "{ports}");
+    for (proxy, port) in [("http://proxy.example", 80), ("proxy.example", 80), ("proxy.example:3128", 3128)] {
+        let plain = json!({ "proxy": { "https": proxy }, "networkPolicy": { "enabled": true } });
+        let ports = of_kind(&rendered(&plain), "NetworkPolicy")[0]["spec"]["egress"][1]["ports"].to_string();
+        assert!(ports.contains(&format!("{{\"port\":{port},")), "{proxy}: {ports}");
+    }
 
     // Roles in the two namespaces and for the lease, and nothing for the whole cluster.
     let spaces: Vec<_> =
@@ -154,6 +156,26 @@ fn what_is_switched_off_is_not_there() {
 }
 
 #[test]
+fn an_annotation_of_ones_own_wins_and_is_there_once() {
+    let key = "kubectl.kubernetes.io/default-container";
+    for (values, wanted) in
+        [(json!({}), "operator"), (json!({ "podAnnotations": { (key): "sidecar" } }), "sidecar")]
+    {
+        let objects = rendered(&values);
+        let annotations = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["metadata"]["annotations"];
+        assert_eq!(annotations[key], wanted);
+    }
+}
+
+#[test]
+fn the_network_policy_lets_dns_through_on_openshift_as_well() {
+    let objects = rendered(&json!({ "networkPolicy": { "enabled": true } }));
+    let ports = of_kind(&objects, "NetworkPolicy")[0]["spec"]["egress"][0]["ports"].clone();
+    let port = |port: i64, protocol: &str| json!({ "port": port, "protocol": protocol });
+    assert_eq!(ports, json!([port(53, "UDP"), port(53, "TCP"), port(5353, "UDP"), port(5353, "TCP")]));
+}
+
+#[test]
 fn a_parent_chart_brings_its_globals_and_its_condition() {
     let folder = tempfile::tempdir().unwrap();
     let parent = folder.path().join("parent");
@@ -170,7 +192,7 @@ fn a_parent_chart_brings_its_globals_and_its_condition() {
          squadcast-operator.enabled}}]\n",
         env!("CARGO_PKG_VERSION")
     );
-    std::fs::write(parent.join("Chart.yaml"), dependency).unwrap();
+    std::fs::write(parent.join("Chart.yaml"), &dependency).unwrap();
     let values = |enabled: bool| {
         json!({
             "global": { "imageRegistry": "x", "storageClass": "" },
@@ -180,4 +202,10 @@ fn a_parent_chart_brings_its_globals_and_its_condition() {
     let objects = render(&parent, &values(true)).unwrap();
     assert_eq!(of_kind(&objects, "Deployment")[0]["spec"]["replicas"], 1);
     assert_eq!(render(&parent, &values(false)).unwrap().len(), 0);
+
+    // Under another name, as charts that are written for several of a kind do.
+    let dependency = dependency.replace("condition: squadcast-operator.enabled", "alias: Tokens");
+    std::fs::write(parent.join("Chart.yaml"), &dependency).unwrap();
+    let objects = render(&parent, &json!({ "Tokens": { "replicaCount": 1 } })).unwrap();
+    assert_eq!(of_kind(&objects, "Deployment")[0]["metadata"]["name"], "token-tokens");
 }

@@ -101,6 +101,12 @@ async fn a_release_is_installed_upgraded_rolled_back_uninstalled_and_installed_a
     assert_eq!(world.secret_data("one-target").await, token);
     assert_eq!(world.squadcast.count("rt-one"), 1, "all of this cost no exchange");
 
+    // A release that has the definition no more leaves it where it is.
+    release.upgrade(&with(values.clone(), json!({ "crds": { "install": false } })));
+    let left = definition(&plane).await.expect("it stays");
+    assert_eq!(left.metadata.deletion_timestamp, None);
+    world.wait_ready("one").await;
+
     // Only who says so loses everything.
     release.upgrade(&with(values, json!({ "crds": { "keep": false } })));
     release.uninstall();

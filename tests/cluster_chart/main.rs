@@ -16,6 +16,7 @@ mod effects;
 mod health;
 mod lifecycle;
 mod manifests;
+mod names;
 mod neighbours;
 mod pasted;
 mod published;

@@ -86,4 +86,10 @@ async fn a_second_owner_of_the_definition_is_told_so() {
     let said = release.try_install(&json!({})).expect_err("two owners");
     assert!(said.contains("squadcastcredentials.credentials.squadcast.com"), "{said}");
     assert!(said.contains("cannot be imported into the current release"), "{said}");
+    // Two that make the same names in one namespace.
+    let own = json!({ "crds": { "install": false } });
+    Release::new(plane, "same-names", "second-system").install(&own);
+    let said = Release::new(plane, "same-names-squadcast-operator", "second-system").try_install(&own);
+    let said = said.expect_err("two releases of one name");
+    assert!(said.contains("cannot be imported into the current release"), "{said}");
 }

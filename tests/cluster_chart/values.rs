@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
-use crate::release::{chart, file, objects};
+use crate::release::{chart, file, objects, with};
 use crate::support::controlplane::helm;
 
 /// What helm says to a command with these values on its standard input.
@@ -132,9 +132,9 @@ fn values_without_sense_are_refused_in_words_that_help() {
         (json!({ "replicaCount": "2" }), vec!["/replicaCount", "want integer"]),
         (json!({ "replicaCount": -1 }), vec!["/replicaCount", "minimum"]),
         (json!({ "crds": { "instal": true } }), vec!["/crds", "'instal'"]),
-        (json!({ "namespaces": "a,b" }), vec!["/namespaces", "want array"]),
+        (json!({ "namespaces": "a,b" }), vec!["/namespaces", "array"]),
         (json!({ "namespaces": ["Team_A"] }), vec!["namespaces", "\"Team_A\" is no name of a namespace"]),
-        (json!({ "selector": ["a"] }), vec!["/selector", "want string"]),
+        (json!({ "selector": ["a"] }), vec!["/selector", "string"]),
         (json!({ "regions": { "test": "https://a.b" } }), vec!["/regions/test", "want object"]),
         (json!({ "regions": { "test": { "apiUrl": "https://a.b" } } }), vec!["/regions/test", "'authUrl'"]),
         (json!({ "regions": { "test": { "authURL": "https://a.b" } } }), vec!["/regions/test", "'authURL'"]),
@@ -162,13 +162,13 @@ fn values_without_sense_are_refused_in_words_that_help() {
         (json!({ "caBundle": { "configMap": "a", "key": "" } }), vec!["caBundle.key", "ca.crt"]),
         (json!({ "caBundle": { "configMap": "a", "key": "../x" } }), vec!["/caBundle/key"]),
         (json!({ "proxy": "http://proxy:3128" }), vec!["/proxy", "want object"]),
-        (json!({ "requireSourceLabel": "yes" }), vec!["/requireSourceLabel", "want boolean"]),
+        (json!({ "requireSourceLabel": "yes" }), vec!["/requireSourceLabel", "boolean"]),
         (json!({ "logFormat": "xml" }), vec!["/logFormat", "'json', 'text'"]),
-        (json!({ "extraArgs": "--concurrency=4" }), vec!["/extraArgs", "want array"]),
+        (json!({ "extraArgs": "--concurrency=4" }), vec!["/extraArgs", "array"]),
         (json!({ "extraEnv": [{ "value": "x" }] }), vec!["/extraEnv/0", "'name'"]),
         (json!({ "rbac": { "rolloutRestart": true } }), vec!["/rbac", "'rolloutRestart'"]),
         (json!({ "podLabels": { "a": 1 } }), vec!["/podLabels/a", "want string"]),
-        (json!({ "tolerations": {} }), vec!["/tolerations", "want array"]),
+        (json!({ "tolerations": {} }), vec!["/tolerations", "array"]),
         (json!({ "topologySpreadConstraints": [{ "maxSkew": 1 }] }), vec!["/topologySpreadConstraints/0"]),
         (json!({ "podDisruptionBudget": { "minAvailable": 1 } }), vec!["/podDisruptionBudget"]),
         (json!({ "metrics": { "enabled": true } }), vec!["/metrics", "'enabled'"]),
@@ -177,14 +177,98 @@ fn values_without_sense_are_refused_in_words_that_help() {
             vec!["metrics.serviceMonitor.enabled", "metrics.service.enabled=true"],
         ),
         (json!({ "global": "x" }), vec!["/global"]),
+        (json!({ "namespaces": ["a", ""] }), vec!["namespaces", "\"\" is no name of a namespace"]),
+        (json!({ "image": { "repository": "ghcr.io/a/b:1" } }), vec!["/image/repository"]),
+        (json!({ "image": { "tag": "a b" } }), vec!["/image/tag"]),
+        (json!({ "serviceAccount": { "name": "A b" } }), vec!["/serviceAccount/name"]),
+        (json!({ "caBundle": { "configMap": "A/b" } }), vec!["/caBundle/configMap"]),
+        (json!({ "caBundle": { "key": ".." } }), vec!["/caBundle/key"]),
+        (json!({ "proxy": { "https": "socks5://proxy" } }), vec!["/proxy/https"]),
+        (json!({ "resources": { "limit": {} } }), vec!["/resources", "'limit'"]),
+        (json!({ "affinity": { "podAffinities": {} } }), vec!["/affinity", "'podAffinities'"]),
+        (json!({ "dnsConfig": { "option": [] } }), vec!["/dnsConfig", "'option'"]),
+        (json!({ "podSecurityContext": { "fsGroups": 1 } }), vec!["/podSecurityContext", "'fsGroups'"]),
+        (json!({ "securityContext": { "runAsUser": "7" } }), vec!["/securityContext/runAsUser", "integer"]),
+        (json!({ "tolerations": [{ "keys": "a" }] }), vec!["/tolerations/0", "'keys'"]),
+        (json!({ "extraEnv": [{ "name": "A", "value": 1 }] }), vec!["/extraEnv/0/value", "want string"]),
+        (json!({ "extraEnv": [{ "name": "A" }, { "name": "A" }] }), vec!["extraEnv: A", "leave one"]),
+        (
+            json!({ "proxy": { "https": "http://p:1" }, "extraEnv": [{ "name": "HTTPS_PROXY", "value": "x" }] }),
+            vec!["extraEnv: HTTPS_PROXY", "proxy.https", "leave one"],
+        ),
+        (json!({ "extraArgs": ["--log-format=text"] }), vec!["extraArgs: --log-format", "value logFormat"]),
+        (
+            json!({ "extraArgs": ["--leader-election"] }),
+            vec!["extraArgs: --leader-election is set by the chart"],
+        ),
+        (
+            json!({ "regions": { "a": { "authUrl": "http://a.b" } }, "extraArgs": ["--no-insecure-allow-http"] }),
+            vec!["regions.a.authUrl", "unencrypted"],
+        ),
+        (
+            json!({ "serviceAccount": { "create": false } }),
+            vec!["serviceAccount.name", "default", "rbac.create=false"],
+        ),
     ] {
         refuses(&values, &parts);
     }
     // What is refused alone is let through where it is asked for.
-    let http =
-        json!({ "regions": { "a": { "authUrl": "http://a.b" } }, "extraArgs": ["--insecure-allow-http"] });
-    let args = container(&http)["args"].to_string();
-    assert!(args.contains("--region=a=http://a.b"), "{args}");
+    let asked = json!([{ "name": "SQUADCAST_OPERATOR_INSECURE_ALLOW_HTTP", "value": "true" }]);
+    for more in [json!({ "extraArgs": ["--insecure-allow-http"] }), json!({ "extraEnv": asked })] {
+        let http = with(json!({ "regions": { "a": { "authUrl": "http://a.b" } } }), more);
+        let args = container(&http)["args"].to_string();
+        assert!(args.contains("--region=a=http://a.b"), "{args}");
+    }
+}
+
+/// The paths of all values, maps and what is in them.
+fn paths(prefix: &str, value: &Value, found: &mut Vec<String>) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let path = format!("{prefix}/{key}");
+        paths(&path, value, found);
+        found.push(path);
+    }
+}
+
+/// `{"a": {"b": null}}` of `/a/b`.
+fn null_at(path: &str) -> Value {
+    let keys = path.trim_start_matches('/').split('/');
+    keys.rev().fold(Value::Null, |value, key| json!({ (key): value }))
+}
+
+#[test]
+fn a_value_that_is_null_is_left_out_or_asked_for_by_its_name() {
+    let defaults: Value = serde_saphyr::from_str(&file("charts/squadcast-operator/values.yaml")).unwrap();
+    let mut all = Vec::new();
+    paths("", &defaults, &mut all);
+    assert!(all.len() > 60, "{all:?}");
+    // What is off by default renders as well.
+    let on = json!({ "enabled": true });
+    let metrics = json!({ "serviceMonitor": on, "prometheusRule": on, "dashboard": on });
+    let base = json!({ "networkPolicy": on, "metrics": metrics });
+    let mut required = Vec::new();
+    for path in all {
+        let Err(said) = render(&chart(), &with(base.clone(), null_at(&path))) else { continue };
+        let key = path.rsplit('/').next().unwrap();
+        assert!(said.contains(&format!("missing property '{key}'")), "{path}: {said}");
+        required.push(path);
+    }
+    for path in ["/regions", "/namespaces", "/commonLabels", "/podLabels", "/proxy/https", "/caBundle/key"] {
+        assert!(!required.iter().any(|required| required == path), "{path} may be left out");
+    }
+    for path in ["/metrics/service/labels", "/metrics/dashboard/labels", "/serviceAccount/annotations"] {
+        assert!(!required.iter().any(|required| required == path), "{path} may be left out");
+    }
+}
+
+#[test]
+fn no_namespaces_on_the_command_line_are_all() {
+    // What helm makes of --set 'namespaces={}'.
+    for empty in [json!([]), json!([""]), Value::Null] {
+        let objects = rendered(&json!({ "namespaces": empty }));
+        assert!(!of_kind(&objects, "ClusterRoleBinding").is_empty(), "{empty}");
+        assert!(!container(&json!({ "namespaces": empty }))["args"].to_string().contains("--namespaces"));
+    }
 }
 
 #[test]

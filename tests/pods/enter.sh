@@ -39,7 +39,7 @@ cleanup() {
 # Everything started from here on holds the write end of this pipe, so the reader sees when the last one is gone.
 exec 9> >(trap '' HUP INT TERM && cat >/dev/null && cleanup)
 watcher=$!
-for folder in $(folders); do mkdir "$folder"; done
+for folder in $(folders); do mkdir -p "$folder"; done
 
 inside() {
 	for folder in /run /var/lib /var/log; do mount -t tmpfs -o mode=755 tmpfs $folder; done

@@ -95,6 +95,9 @@ async fn an_upgrade_while_tokens_are_due_costs_no_token_and_no_exchange() {
     ));
 }
 
+/// How long a container that was killed may be away.
+const SECONDS: Duration = Duration::from_secs(15);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_container_is_back_within_seconds_and_costs_nothing() {
     let (stage, _turn) = stage().await;
@@ -129,6 +132,10 @@ async fn a_killed_container_is_back_within_seconds_and_costs_nothing() {
     let (back, served) = tokio::join!(back, served);
     assert_eq!(world.secret_data("target").await, token);
     assert_eq!(stage.squadcast.count("rt-killed"), 2, "one exchange for each resource");
+    // Seconds on an idle machine; the bound is for a busy one.
+    for took in [back, served] {
+        assert!(took < SECONDS, "{back:?} and {served:?}");
+    }
     figure(&format!(
         "container of the leader killed: ready again after {:.1} s, what is new served after {:.1} s",
         back.as_secs_f64(),

@@ -1,10 +1,21 @@
-{{/* The name of everything in the release's namespace, the Lease among it. */}}
+{{/*
+The name of everything in the release's namespace, the Lease among it. A Service's is the strictest: a letter first, no
+dots, 63 characters with -metrics. A release's name has at most 53, so all of it is in what is left. An alias of a
+parent chart may be in upper case.
+*/}}
 {{- define "squadcast-operator.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
-{{- end -}}
+{{- $name := .Release.Name | replace "." "-" -}}
+{{- $chart := lower .Chart.Name -}}
+{{- if regexMatch "^[0-9]" $name }}{{ $name = printf "r-%s" $name }}{{ end -}}
+{{- if not (contains $chart $name) }}{{ $name = printf "%s-%s" $name $chart }}{{ end -}}
+{{- $name | trunc 55 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* The namespaces to keep, as a list in YAML. --set 'namespaces={}' makes a list of one empty word. */}}
+{{- define "squadcast-operator.namespaces" -}}
+{{- $namespaces := default list .Values.namespaces | uniq }}
+{{- if eq (toJson $namespaces) "[\"\"]" }}{{ $namespaces = list }}{{ end }}
+{{- toYaml $namespaces }}
 {{- end }}
 
 {{/* The name of what is shared with releases of other namespaces: with a colon, so that no two make the same. */}}
@@ -13,8 +24,8 @@
 {{- end }}
 
 {{- define "squadcast-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* The chart's own labels come last in effect: merge keeps what is there first. */}}
@@ -23,7 +34,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") }}
 {{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion }}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service }}
-{{- merge $own .Values.commonLabels | toYaml }}
+{{- merge $own (default dict .Values.commonLabels) | toYaml }}
 {{- end }}
 
 {{- define "squadcast-operator.serviceAccountName" -}}
@@ -34,17 +45,23 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end }}
 
+{{/* A published chart has the digest of its image as an annotation; who names a tag or a digest wants that. */}}
 {{- define "squadcast-operator.image" -}}
+{{- $published := index (default dict .Chart.Annotations) "credentials.squadcast.com/image-digest" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
 {{- printf "%s@%s" .repository .digest -}}
-{{- else -}}
+{{- else if or .tag (not $published) -}}
 {{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) -}}
+{{- else -}}
+{{- printf "%s@%s" .repository $published -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
 
-{{/* The rights in the namespaces whose resources are kept: exactly what the operator uses. */}}
+{{/* The rights in the namespaces whose resources are kept: what the operator uses. It reads a
+resource from its watch and writes each event once; to get a resource and to patch an event are what every client of them
+may do. */}}
 {{- define "squadcast-operator.rules" -}}
 - apiGroups: [""]
   resources: [secrets]
@@ -67,8 +84,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "squadcast-operator.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "squadcast-operator.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "squadcast-operator.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
 {{/* What a schema cannot say in words that help. */}}
@@ -83,6 +100,31 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and $v.metrics.serviceMonitor.enabled (not $v.metrics.service.enabled) }}
 {{- fail "metrics.serviceMonitor.enabled: a ServiceMonitor needs a Service: set metrics.service.enabled=true" }}
 {{- end }}
+{{- if and $v.rbac.create (not $v.serviceAccount.create) (not $v.serviceAccount.name) }}
+{{- fail "serviceAccount.name: the rights would go to the ServiceAccount default, which other Pods run as: name the one to use, or set rbac.create=false" }}
+{{- end }}
+{{- $values := dict "leader-election" "" "leader-election-name" "" "log-format" "logFormat" "log-filter" "logFilter"
+  "namespaces" "namespaces" "selector" "selector" "require-source-label" "requireSourceLabel" "ca-file" "caBundle" }}
+{{- range $v.extraArgs }}
+{{- $flag := . | trimPrefix "--" | splitList "=" | first }}
+{{- if and (hasPrefix "--" .) (hasKey $values $flag) }}
+{{- with get $values $flag }}
+{{- fail (printf "extraArgs: --%s belongs to the value %s: set that" $flag .) }}
+{{- end }}
+{{- fail (printf "extraArgs: --%s is set by the chart: leave it out" $flag) }}
+{{- end }}
+{{- end }}
+{{- $insecure := has "--insecure-allow-http" (default list $v.extraArgs) }}
+{{- $env := dict }}
+{{- if $v.proxy.https }}{{ $_ := set $env "HTTPS_PROXY" "proxy.https" }}{{ end }}
+{{- if $v.proxy.noProxy }}{{ $_ := set $env "NO_PROXY" "proxy.noProxy" }}{{ end }}
+{{- range $v.extraEnv }}
+{{- if hasKey $env .name }}
+{{- fail (printf "extraEnv: %s is set by %s as well: leave one of them out" .name (get $env .name)) }}
+{{- end }}
+{{- $_ := set $env .name "another entry" }}
+{{- if and (eq .name "SQUADCAST_OPERATOR_INSECURE_ALLOW_HTTP") (eq (toString .value) "true") }}{{ $insecure = true }}{{ end }}
+{{- end }}
 {{- range $name, $region := $v.regions }}
 {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$" $name) }}
 {{- fail (printf "regions: %q is no name of a region: use up to 32 lower-case letters, digits and dashes, such as staging" $name) }}
@@ -93,11 +135,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- fail (printf "regions.%s.%s: %q is no URL of a service: write such as https://auth.squadcast.com, without user, query and fragment" $name $key $url) }}
 {{- end }}
 {{- end }}
-{{- if and (hasPrefix "http://" $region.authUrl) (not (contains "insecure-allow-http" (toJson $v.extraArgs))) }}
+{{- if and (hasPrefix "http://" $region.authUrl) (not $insecure) }}
 {{- fail (printf "regions.%s.authUrl: refresh tokens would travel unencrypted: use https://, or add --insecure-allow-http to extraArgs" $name) }}
 {{- end }}
 {{- end }}
-{{- range $v.namespaces }}
+{{- range include "squadcast-operator.namespaces" . | fromYamlArray }}
 {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" .) }}
 {{- fail (printf "namespaces: %q is no name of a namespace" .) }}
 {{- end }}
