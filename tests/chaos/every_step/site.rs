@@ -145,26 +145,8 @@ impl Site {
     /// The work is done and everything says so; `exchanges` is how many there may have been since it began.
     pub async fn ended(&self, name: &str) {
         let Self { work, world, .. } = self;
-        let request = matches!(work, Work::Renewal | Work::RenewalRotated | Work::Restart);
-        let resource = eventually(&format!("{work:?} of {name} to be done"), DEADLINE, async || {
-            let resource = world.get(name).await.ok_or("no resource")?;
-            let status = &resource["status"];
-            let token =
-                world.secret_data(&work.target(name)).await.remove("access_token").unwrap_or_default();
-            let done = conditions(&resource) == "Ready=True TokenValid, Synced=True Synced"
-                && status["observedGeneration"] == resource["metadata"]["generation"]
-                && status["targetName"] == work.target(name)
-                && (!request || status["lastHandledRenewRequest"] == "now")
-                && world.squadcast.is_good(&token);
-            let last = world.squadcast.minted_as(&token).map(|minted| minted.expires_at);
-            let told = status["expiresAt"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
-            if done && told.map(Timestamp::as_second) == last {
-                Ok(resource)
-            } else {
-                Err(status.to_string())
-            }
-        })
-        .await;
+        let what = format!("{work:?} of {name} to be done");
+        let resource = eventually(&what, DEADLINE, async || self.done(name).await).await;
         match work {
             Work::Rename => {
                 let gone = async || world.secret(&format!("{name}-target")).await.is_none();
@@ -190,6 +172,23 @@ impl Site {
             let stored = world.secret_data(&format!("{name}-source")).await.remove("refresh_token").unwrap();
             assert_eq!(stored, world.squadcast.newest(&format!("rt-{name}")), "{name}");
         }
+    }
+
+    /// The resource, where its target and its status say that the work is done.
+    pub async fn done(&self, name: &str) -> Result<Value, String> {
+        let Self { work, world, .. } = self;
+        let request = matches!(work, Work::Renewal | Work::RenewalRotated | Work::Restart);
+        let resource = world.get(name).await.ok_or("no resource")?;
+        let status = &resource["status"];
+        let token = world.secret_data(&work.target(name)).await.remove("access_token").unwrap_or_default();
+        let done = conditions(&resource) == "Ready=True TokenValid, Synced=True Synced"
+            && status["observedGeneration"] == resource["metadata"]["generation"]
+            && status["targetName"] == work.target(name)
+            && (!request || status["lastHandledRenewRequest"] == "now")
+            && world.squadcast.is_good(&token);
+        let last = world.squadcast.minted_as(&token).map(|minted| minted.expires_at);
+        let told = status["expiresAt"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+        if done && told.map(Timestamp::as_second) == last { Ok(resource) } else { Err(status.to_string()) }
     }
 
     /// Exchanges for this resource that Squadcast answered with a token.
