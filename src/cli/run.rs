@@ -108,14 +108,8 @@ async fn serve(
             let leadership = leadership.clone();
             Box::new(move || leadership.may_act(Moment::now()))
         },
-        still_wanted: {
-            let (index, shutdown) = (index.clone(), shutdown.clone());
-            Box::new(move |input| !shutdown.is_requested() && index.lock().still_wanted(input))
-        },
-        still_there: {
-            let index = index.clone();
-            Box::new(move |credential| index.lock().still_there(credential))
-        },
+        still_wanted: index.still_wanted(&shutdown),
+        still_there: index.still_there(),
         tell: Box::new(move |credential, note| tell(&sender, credential, note)),
     });
     let selector = args.selector.filter(|s| !s.trim().is_empty());

@@ -20,6 +20,7 @@ use self::{
 };
 use crate::{
     api::Key,
+    ops::shutdown::Shutdown,
     reconcile::{Credential, Input, Known, Learned},
     secret::SecretMeta,
 };
@@ -67,6 +68,19 @@ impl SharedIndex {
     /// Shares an index.
     pub fn new(index: Index) -> Self {
         Self(Arc::new(Mutex::new(index)))
+    }
+
+    /// Tells whether an exchange is still wanted: its resource and its source are as a reconcile found them, and the
+    /// process is not told to stop.
+    pub fn still_wanted(&self, shutdown: &Shutdown) -> Box<dyn Fn(&Input) -> bool + Send + Sync> {
+        let (index, shutdown) = (self.clone(), shutdown.clone());
+        Box::new(move |input| !shutdown.is_requested() && index.lock().still_wanted(input))
+    }
+
+    /// Tells whether a resource may still be written for.
+    pub fn still_there(&self) -> Box<dyn Fn(&Credential) -> bool + Send + Sync> {
+        let index = self.clone();
+        Box::new(move |credential| index.lock().still_there(credential))
     }
 
     /// Locks it. A panic elsewhere while it was locked leaves it usable: each change is complete in itself.

@@ -241,6 +241,9 @@ impl Controller {
         drop(index);
         if !known {
             self.timers.set(&key, None);
+            if memory.has_duty() {
+                drain::lost(&key);
+            }
             return;
         }
         if !memory.is_empty() {

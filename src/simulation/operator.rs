@@ -133,14 +133,8 @@ impl Operator {
                 let process = process.clone();
                 Box::new(move || process.0.leads.load(Relaxed) && !process.is_dead())
             },
-            still_wanted: {
-                let (index, shutdown) = (index.clone(), shutdown.clone());
-                Box::new(move |input| !shutdown.is_requested() && index.lock().still_wanted(input))
-            },
-            still_there: {
-                let index = index.clone();
-                Box::new(move |credential| index.lock().still_there(credential))
-            },
+            still_wanted: index.still_wanted(&shutdown),
+            still_there: index.still_there(),
             tell: Box::new(|_, _| {}),
         };
         let feed = Feed { cluster: world.cluster.clone(), time: world.time.clone(), wrong: world.wrong };

@@ -204,6 +204,24 @@ async fn a_refresh_token_that_could_not_be_saved_is_told() {
 }
 
 #[tokio::test]
+async fn it_is_told_also_of_a_resource_that_was_deleted_meanwhile() {
+    let stage = Stage::new("write-back-deleted").await;
+    let gate = Gate::new();
+    stage.source("one", rotates(&stage, "rt-next").hold(&gate)).await;
+    forbid(&stage, "-source");
+    wait_probe(&stage, "-source", false).await;
+    stage.apply("one", write_back("one", "one")).await;
+    stage.squadcast.wait_for_count("rt-one", 1, DEADLINE).await;
+    stage.credentials().delete("one", &kube::api::DeleteParams::default()).await.unwrap();
+    // The watch has told of that when it has told of this.
+    stage.apply("later", spec("later", json!({}))).await;
+    stage.wait_for("later", "Synced", "False", "RefreshTokenSecretNotFound").await;
+    gate.release();
+    stage.operator.wait_for_log("could not be written back").await;
+    assert_eq!(stage.stored("one").await, "rt-one");
+}
+
+#[tokio::test]
 async fn it_is_told_also_where_the_api_server_hangs() {
     let world = World::new("write-back-hangs").await;
     let (launch, front) = world.launch_through(OPERATOR);

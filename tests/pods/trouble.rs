@@ -97,6 +97,8 @@ async fn an_upgrade_while_tokens_are_due_costs_no_token_and_no_exchange() {
 
 /// How long a container that was killed may be away.
 const SECONDS: Duration = Duration::from_secs(15);
+/// How long a lease outlives who held it.
+const LEASE: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_container_is_back_within_seconds_and_costs_nothing() {
@@ -134,6 +136,7 @@ async fn a_killed_container_is_back_within_seconds_and_costs_nothing() {
     assert_eq!(stage.squadcast.count("rt-killed"), 2, "one exchange for each resource");
     // Two seconds on an idle machine; the bound is for a busy one. Who serves meanwhile waits for the lease to run out.
     assert!(back < SECONDS, "{back:?}");
+    assert!(served < LEASE + SECONDS, "{served:?}");
     figure(&format!(
         "container of the leader killed: ready again after {:.1} s, what is new served after {:.1} s",
         back.as_secs_f64(),
