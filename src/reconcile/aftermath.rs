@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Acted, Case, Context, Decision, Input, Learned, Memory, act,
+    Case, Context, Input, Learned, Memory, act,
     memory::Leftover,
     restart::{Restarts, restart},
 };
@@ -24,26 +24,16 @@ pub struct Aftermath {
     pub leftover: Option<Leftover>,
 }
 
-/// Former targets are deleted and workloads restarted once the target is as it should be.
+/// Former targets are deleted and workloads restarted, once the target is as it should be.
 pub(super) async fn afterwards(
     ctx: &Context,
-    input: &Input,
     case: &Case<'_>,
-    decision: &Decision,
-    acted: &Acted,
     memory: &mut Memory,
     learned: &Learned,
 ) -> Aftermath {
     let before = memory.leftover.take();
-    let fine = matches!(
-        (acted, decision),
-        (Acted::Issued(_) | Acted::Rewritten(_), _) | (Acted::Nothing, Decision::Fine { .. })
-    );
-    if !fine {
-        return Aftermath::default();
-    }
-    memory.leftover = if case.renamed() { tidy_up(ctx, input, before).await } else { None };
-    let target = case.credential.target();
+    memory.leftover = if case.renamed() { tidy_up(ctx, case.input, before).await } else { None };
+    let target = case.credential().target();
     let latest: Option<Arc<SecretFacts>> = learned
         .secrets
         .iter()
@@ -86,9 +76,9 @@ pub(super) async fn keep_up(
     let held = case.held(now).is_some();
     let current = case.seen.target.facts().is_none_or(|facts| metadata_is_current(case.desired(), facts));
     let contested = !case.spec_changed() && schedule::next_repair(&memory.rewrites, now).is_some();
-    if held && !current && !contested && case.rival.is_none() && !case.credential.spec.suspend {
+    if held && !current && !contested && case.input.rival.is_none() && !case.credential().spec.suspend {
         memory.rewritten(now);
         let acted = act::rewrite(ctx, case).await;
-        learned.wrote(case.credential, &acted);
+        learned.wrote(case.credential(), &acted);
     }
 }

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 
 pub use self::blocked::{Blocked, render_problem};
 use self::blocked::{inherits, known_region, passable, usable_source};
-pub use self::case::{Case, Held, held};
+pub use self::case::{Case, Held, LastFailure, held};
 use super::{
     observe::FoundToken,
     ownership::{Claim, claim},
 };
 use crate::{
-    api::{ConditionType, Reason},
+    api::Reason,
     schedule::{self, Renewal, plus, seconds_between},
     secret::{SecretFacts, metadata_is_current, template_hash},
     squadcast::Region,
@@ -104,7 +104,7 @@ impl Why {
 
 /// The decision.
 pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
-    let credential = case.credential;
+    let credential = case.credential();
     if credential.deleting {
         return Decision::Nothing;
     }
@@ -131,7 +131,7 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
         return Decision::Blocked(blocked);
     }
     let creates = match claim(credential, &case.seen.target) {
-        Claim::Refused(Reason::TargetNotOwned, _) if case.holder_leaves => {
+        Claim::Refused(Reason::TargetNotOwned, _) if case.input.holder_leaves => {
             return Decision::Blocked(inherits(case));
         }
         Claim::Refused(reason, message) => {
@@ -147,19 +147,18 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
     if let Some(until) = waits {
         return Decision::BackOff { until };
     }
-    let answered = pending.is_some_and(|p| p.answers(case.credential.renew_request.as_deref()));
+    let answered = pending.is_some_and(|p| p.answers(credential.renew_request.as_deref()));
     if (!requested || answered) && pending.is_some_and(|p| p.good_for(found.fingerprint, now)) {
         return Decision::WritePending;
     }
     // Where only a write failed, what the target needs now tells what to do; it may have been written after all, and
     // the answer been lost.
-    let only_written =
-        matches!(case.history.reason(ConditionType::Synced), Some(Reason::WriteFailed | Reason::Forbidden));
+    let only_a_write = matches!(case.last_failure(), Some(LastFailure::Cluster { .. }));
     let need = match need(case, region, found, creates, now) {
         _ if requested => Err(Why::Requested),
         // What somebody did to the target meanwhile calls for more than another try.
         Err(why) if why.needs_new_answer(case.issued_here()) => Err(why),
-        _ if failing.is_some() && !only_written => Err(Why::Retry),
+        _ if failing.is_some() && !only_a_write => Err(Why::Retry),
         need => need,
     };
     match need {
@@ -177,9 +176,9 @@ pub fn decide(case: &Case<'_>, now: Timestamp) -> Decision {
 
 /// The decision where the Secrets may not be read: whether to ask again now.
 pub fn decide_unread(case: &Case<'_>, now: Timestamp) -> Decision {
-    let forbidden = case.history.reason(ConditionType::Synced) == Some(Reason::Forbidden);
+    let forbidden = case.last_failure() == Some(LastFailure::Cluster { forbidden: true });
     match case.history.next_attempt_at {
-        _ if case.credential.spec.suspend => Decision::Suspended,
+        _ if case.credential().spec.suspend => Decision::Suspended,
         _ if case.requested() => Decision::Exchange(Why::Requested),
         Some(until) if forbidden && now < until && !case.spec_changed() && !case.clock_was_set_back(now) => {
             Decision::BackOff { until }
@@ -228,7 +227,7 @@ fn need<'a>(
     if held.token.fingerprint != found.fingerprint {
         return Err(Why::SourceChanged);
     }
-    let spec = &case.credential.spec;
+    let spec = &case.credential().spec;
     if *held.token.template_hash
         != template_hash(&spec.region, &region.api_url, spec.target.template.as_ref())
     {
@@ -243,7 +242,7 @@ fn need<'a>(
 pub fn renewal(case: &Case<'_>, held: &Held<'_>) -> Renewal {
     let history = case.history;
     let life = held.token.life;
-    let computed = schedule::renewal(life, case.credential.renewal_policy(), held.token.fingerprint);
+    let computed = schedule::renewal(life, case.credential().renewal_policy(), held.token.fingerprint);
     let same_token = history.expires_at == Some(life.expires) && history.issued_at == Some(life.issued);
     match (history.renew_at, history.last_renewed_at) {
         (Some(at), _) if same_token && !case.spec_changed() => Renewal { at, ..computed },

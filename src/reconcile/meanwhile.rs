@@ -6,7 +6,7 @@ use std::pin::Pin;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::{Acted, Aftermath, Case, Context, Credential, Decision, log_not_ready, report, status};
+use super::{Acted, Aftermath, Case, Context, Credential, Decision, report, status, walk::log_not_ready};
 use crate::{
     api::{Condition, ConditionType, SquadcastCredentialStatus},
     schedule::plus,
@@ -32,7 +32,7 @@ pub(super) async fn attempt<T>(
             done = &mut attempt => return (done, told),
             () = tokio::time::sleep(wait) => {}
         }
-        let credential = told.as_ref().unwrap_or(case.credential);
+        let credential = told.as_ref().unwrap_or(case.credential());
         let history = told.as_ref().map_or(case.history, |t| &t.status);
         let as_told = Case { history, ..*case };
         // As it is during a back-off: nothing is said of the attempt, only of the token.

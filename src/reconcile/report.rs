@@ -1,26 +1,25 @@
 //! The last room: from what was decided and done to the next status, the events, and when to look again. Pure.
 
 mod advice;
-mod aftermath;
 mod conditions;
-mod failure;
 mod notes;
+mod verdict;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use self::{conditions::Standing, failure::Failed};
+use self::{conditions::Standing, verdict::Verdict};
 use super::{
     Acted, Aftermath, Case, Issued, Leftover, Trouble,
-    decide::{Blocked, Decision, Held, Why, held, renewal},
+    decide::{Blocked, Decision, Held, LastFailure, Why, held, renewal},
     ownership::claim,
     restart::Restarts,
     trouble::clean,
 };
 use crate::{
     api::{ConditionType, Reason, SquadcastCredentialStatus},
-    schedule::{self, Renewal, plus, seconds_between, whole_seconds},
+    schedule::{self, Renewal, plus, whole_seconds},
     secret::SecretFacts,
 };
 
@@ -46,22 +45,6 @@ pub struct Note {
     pub reason: &'static str,
     /// For people.
     pub text: String,
-}
-
-/// How the last attempt ended, for the conditions `Synced` and `Stalled`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// It did what it should.
-    Synced,
-    /// As the status says already.
-    Unchanged,
-    /// It did not.
-    Not {
-        reason: Reason,
-        message: String,
-        /// Someone must act: why.
-        stalled: Option<(Reason, String)>,
-    },
 }
 
 /// Reports a reconcile.
@@ -129,8 +112,8 @@ fn held_after<'a>(case: &Case<'_>, facts: &'a SecretFacts, fresh: bool, now: Tim
         let token = facts.token.as_ref()?;
         return Some(Held { token, usable: now < token.life.expires, rejected: false });
     }
-    let claim = claim(case.credential, &case.seen.target);
-    held(case.credential, case.history, facts, &claim, case.seen.target.edited(), now)
+    let claim = claim(case.credential(), &case.seen.target);
+    held(case.credential(), case.history, facts, &claim, case.seen.target.edited(), now)
 }
 
 fn renewal_after(
@@ -147,7 +130,7 @@ fn renewal_after(
         };
     };
     let life = held.token.life;
-    let computed = schedule::renewal(life, case.credential.renewal_policy(), held.token.fingerprint);
+    let computed = schedule::renewal(life, case.credential().renewal_policy(), held.token.fingerprint);
     if issued.later && computed.at > now {
         computed
     } else {
@@ -182,60 +165,6 @@ impl Draft<'_> {
         self.status.renew_at = renewal.map(|r| r.at);
     }
 
-    /// How the attempt ended, and when the next one comes.
-    fn judge(&mut self, decision: &Decision, acted: &Acted, held: Option<&Held<'_>>) -> Verdict {
-        match (acted, decision) {
-            (Acted::Issued(_) | Acted::Rewritten(_), _) | (Acted::Nothing, Decision::Fine { .. }) => {
-                self.wake = self.status.renew_at;
-                self.status.target_name = Some(self.case.credential.spec.target.name.clone());
-                self.status.failures = None;
-                self.status.next_attempt_at = None;
-                Verdict::Synced
-            }
-            (Acted::Blocked(blocked), _) | (_, Decision::Blocked(blocked)) => self.blocked(blocked),
-            (Acted::Failed(trouble), _) => self.failed(trouble, held),
-            (_, Decision::Contested { until }) => {
-                self.wake = Some(*until);
-                self.status.next_attempt_at = Some(whole_seconds(*until));
-                Verdict::Not { reason: Reason::TargetContested, message: contested(self.case), stalled: None }
-            }
-            (_, Decision::Suspended) => Verdict::Not {
-                reason: Reason::Suspended,
-                message: "spec.suspend is true: the operator makes no exchange and writes no Secret; set it to false to go on"
-                    .to_owned(),
-                stalled: None,
-            },
-            (_, Decision::BackOff { until } | Decision::TooSoon { until }) => {
-                self.wake = Some(*until);
-                Verdict::Unchanged
-            }
-            _ => Verdict::Unchanged,
-        }
-    }
-
-    fn blocked(&mut self, blocked: &Blocked) -> Verdict {
-        self.wake = Some(plus(self.now, schedule::RECHECK));
-        if self.case.history.reason(ConditionType::Synced) != Some(blocked.reason) {
-            self.status.last_failure_at = Some(whole_seconds(self.now));
-        }
-        Verdict::Not {
-            reason: blocked.reason,
-            message: blocked.message.clone(),
-            stalled: blocked.stalled.then(|| (blocked.reason, blocked.message.clone())),
-        }
-    }
-
-    fn failed(&mut self, trouble: &Trouble, held: Option<&Held<'_>>) -> Verdict {
-        let left = held.map(|h| if h.usable { seconds_between(self.now, h.token.life.expires) } else { 0 });
-        let usable = held.is_some_and(|h| h.usable);
-        let failed = Failed { case: self.case, trouble, left, usable, now: self.now };
-        let verdict = failed.count(&mut self.status);
-        // The status holds whole seconds; whoever was told to wait must not come a moment too early.
-        let late = i64::from(trouble.asked_to_wait.is_some());
-        self.wake = self.status.next_attempt_at.map(|at| plus(at, late));
-        verdict
-    }
-
     fn tell_issue(&mut self, issued: &Issued, held: Option<&Held<'_>>, renewal: Option<Renewal>) {
         let (case, history) = (self.case, self.case.history);
         self.status.last_renewed_at = Some(whole_seconds(self.now));
@@ -263,12 +192,12 @@ impl Draft<'_> {
             _ => return,
         }
         self.status.last_handled_renew_request =
-            self.case.credential.renew_request.as_deref().map(str::to_owned);
+            self.case.credential().renew_request.as_deref().map(str::to_owned);
     }
 
     fn answers_request(&self) -> bool {
         let pending = self.case.memory.pending.as_ref();
-        pending.is_some_and(|p| p.answers(self.case.credential.renew_request.as_deref()))
+        pending.is_some_and(|p| p.answers(self.case.credential().renew_request.as_deref()))
     }
 
     fn tell_conditions(&mut self, verdict: &Verdict, standing: Standing) {
@@ -283,25 +212,12 @@ impl Draft<'_> {
         // While the last word on a changed spec is still out, the generation says so.
         let generation = match verdict {
             Verdict::Unchanged => history.observed_generation,
-            _ => Some(self.case.credential.generation),
+            _ => Some(self.case.credential().generation),
         };
         self.status.observed_generation = generation;
         let (generation, now) = (generation.unwrap_or_default().max(0), whole_seconds(self.now));
         conditions::set(&mut self.status.conditions, self.case, verdict, standing, generation, now);
     }
-}
-
-fn contested(case: &Case<'_>) -> String {
-    let facts = case.seen.target.facts();
-    let who = match facts.and_then(|f| f.other_manager.as_deref()) {
-        Some(who) => format!("field manager \"{}\"", clean(who, &[])),
-        None => "somebody".to_owned(),
-    };
-    let does = if facts.is_some() { "changing" } else { "deleting" };
-    format!(
-        "{who} keeps {does} Secret \"{}\" after the operator has written it: stop it from managing this Secret, or choose another spec.target.name",
-        case.credential.spec.target.name
-    )
 }
 
 fn outcome(decision: &Decision, acted: &Acted, aftermath: &Aftermath, now: Timestamp) -> &'static str {

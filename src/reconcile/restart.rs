@@ -8,11 +8,11 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::{
-    Case, Context,
+    Case, Context, LastFailure,
     trouble::{Refusal, refusal},
 };
 use crate::{
-    api::{ConditionType, Reason, RolloutRestartTarget, names},
+    api::{Reason, RolloutRestartTarget, names},
     ops::METADATA,
     secret::SecretFacts,
 };
@@ -36,7 +36,7 @@ pub enum Restarts {
 /// Whether restarts are due for the target as it is now. Pure.
 pub fn due(case: &Case<'_>, facts: &SecretFacts, now: Timestamp) -> Restarts {
     let Some(token) =
-        facts.token.as_ref().filter(|_| !case.credential.spec.rollout_restart_targets.is_empty())
+        facts.token.as_ref().filter(|_| !case.credential().spec.rollout_restart_targets.is_empty())
     else {
         return Restarts::NotDue;
     };
@@ -45,8 +45,7 @@ pub fn due(case: &Case<'_>, facts: &SecretFacts, now: Timestamp) -> Restarts {
         None => Restarts::FirstIssue,
         Some(hash) if hash == &*token.data_hash => Restarts::NotDue,
         Some(_) => {
-            let failing = history.reason(ConditionType::Synced) == Some(Reason::RolloutRestartFailed)
-                && history.observed_generation == Some(case.credential.generation);
+            let failing = case.last_failure() == Some(LastFailure::Restarts) && !case.spec_changed();
             match history.next_attempt_at.filter(|at| failing && now < *at) {
                 Some(until) => Restarts::Waiting(until),
                 None => Restarts::Done(Vec::new()),
@@ -63,9 +62,9 @@ pub async fn restart(ctx: &Context, case: &Case<'_>, facts: &SecretFacts, now: T
     };
     let mut done = Vec::new();
     let mut failed = Vec::new();
-    for target in &case.credential.spec.rollout_restart_targets {
+    for target in &case.credential().spec.rollout_restart_targets {
         let described = format!("{} \"{}\"", target.kind.as_str(), target.name);
-        match patch(ctx, &case.credential.key.namespace, target, &token.data_hash).await {
+        match patch(ctx, &case.credential().key.namespace, target, &token.data_hash).await {
             Ok(()) => done.push(described),
             Err(error) => failed.push(why(&error, &described)),
         }

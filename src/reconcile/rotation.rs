@@ -33,7 +33,7 @@ pub enum NotWritten {
 
 /// Another resource is still to write a new refresh token into its own Secret before there can be another token.
 pub fn stuck(case: &Case<'_>) -> Trouble {
-    let source = &case.credential.spec.refresh_token_secret_ref.name;
+    let source = &case.credential().spec.refresh_token_secret_ref.name;
     Trouble::new(
         Reason::WriteFailed,
         format!(
@@ -52,9 +52,9 @@ pub async fn write_back(
     let Some(new) = &grant.rotated else {
         return Err(NotWritten::NewerValue);
     };
-    let reference = &case.credential.spec.refresh_token_secret_ref;
-    let key = case.credential.source();
-    let region = &case.credential.spec.region;
+    let reference = &case.credential().spec.refresh_token_secret_ref;
+    let key = case.credential().source();
+    let region = &case.credential().spec.region;
     let done = |secret| Ok(WrittenBack { secret, fingerprint: new.fingerprint(region) });
     let path = format!("/data/{}", reference.key);
     let body = json!([

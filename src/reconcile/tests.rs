@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
-    Acted, Aftermath, Blocked, Case, Content, Credential, Decision, FoundToken, Leftover, Memory,
-    Observation, Pending, Report, Source, Target, Trouble, Why, decide, report,
+    Acted, Aftermath, Blocked, Case, Content, Credential, Decision, FoundToken, Input, Known, Leftover,
+    Memory, Observation, Pending, Report, Source, Target, Trouble, Why, decide, report,
 };
 use crate::{
     api::{
@@ -188,17 +188,21 @@ impl Scene {
                 keys: c.keys.clone(),
             }),
         });
-        let regions: Vec<&str> = self.regions.names().collect();
-        f(&Case {
-            history: &self.status,
-            region: self.regions.get(&credential.spec.region),
-            regions: &regions,
-            rival: self.rival,
+        let input = Input {
+            source: Known::Present,
+            target: Known::Present,
+            rival: self.rival.map(Into::into),
             holder_leaves: false,
             writes_back: credential.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack,
+            former_targets: Vec::new(),
+            credential: Arc::new(credential),
+        };
+        f(&Case {
+            input: &input,
+            history: &self.status,
+            regions: &self.regions,
             seen: &Observation { source, target, by_label: self.by_label },
             memory: &self.memory,
-            credential: &credential,
         })
     }
 

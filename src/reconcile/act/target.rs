@@ -27,7 +27,7 @@ pub async fn rewrite(ctx: &Context, case: &Case<'_>) -> Acted {
     if !(ctx.may_act)() {
         return Acted::Dropped;
     }
-    let key = case.credential.target();
+    let key = case.credential().target();
     let body = secret::patch_metadata(case.desired(), facts);
     match api::patch(&ctx.client, &key.namespace, &key.name, &body, false).await {
         Ok(target) => Acted::Rewritten(Box::new(target)),
@@ -39,7 +39,7 @@ pub async fn rewrite(ctx: &Context, case: &Case<'_>) -> Acted {
 
 /// Asks the API server whether the target could be written, before an exchange is spent on it.
 pub(super) async fn may_write(ctx: &Context, case: &Case<'_>) -> Result<(), Acted> {
-    let key = case.credential.target();
+    let key = case.credential().target();
     let answer = match &case.seen.target {
         Target::Absent => {
             let body = serde_json::json!({
@@ -58,8 +58,8 @@ pub(super) async fn may_write(ctx: &Context, case: &Case<'_>) -> Result<(), Acte
     if let Err(error) = answer {
         return Err(refused(ctx, case, &error, &doing(&key.name), known(case)).await);
     }
-    if case.writes_back {
-        let source = case.credential.source();
+    if case.input.writes_back {
+        let source = case.credential().source();
         let nothing = serde_json::json!({});
         let answer = api::patch(&ctx.client, &source.namespace, &source.name, &nothing, true).await;
         if let Err(error) = answer {
@@ -88,7 +88,7 @@ pub(super) async fn refused(
     if !by_somebody {
         return refused_write(judged);
     }
-    let key = case.credential.target();
+    let key = case.credential().target();
     match api::get(&ctx.client, &key.namespace, &key.name).await {
         Ok(secret) => {
             let texts = secret.iter().flat_map(FullSecret::texts).filter(|text| text.len() >= SHORTEST_TOKEN);

@@ -28,21 +28,21 @@ fn waiting(reason: Reason, message: String) -> Blocked {
 }
 
 pub(super) fn known_region<'a>(case: &'a Case<'_>) -> Result<&'a Region, Blocked> {
-    case.region.ok_or_else(|| {
+    case.region().ok_or_else(|| {
+        let region = &case.credential().spec.region;
+        let known: Vec<_> = case.regions.names().collect();
         stalled(
             Reason::UnknownRegion,
             format!(
-                "region \"{}\" is not known to this operator, which knows {}: correct spec.region, or start the operator with --region {}=<auth URL>",
-                case.credential.spec.region,
-                case.regions.join(", "),
-                case.credential.spec.region,
+                "region \"{region}\" is not known to this operator, which knows {}: correct spec.region, or start the operator with --region {region}=<auth URL>",
+                known.join(", "),
             ),
         )
     })
 }
 
 pub(super) fn usable_source<'a>(case: &'a Case<'_>) -> Result<&'a FoundToken, Blocked> {
-    let reference = &case.credential.spec.refresh_token_secret_ref;
+    let reference = &case.credential().spec.refresh_token_secret_ref;
     let (name, key) = (&reference.name, &reference.key);
     match &case.seen.source {
         Source::Found(found) => Ok(found),
@@ -85,13 +85,13 @@ pub(super) fn passable(case: &Case<'_>, region: &Region, found: &FoundToken) -> 
 }
 
 fn unclaimed(case: &Case<'_>) -> Result<(), Blocked> {
-    match case.rival {
+    match &case.input.rival {
         None => Ok(()),
         Some(rival) => Err(stalled(
             Reason::TargetClaimed,
             format!(
                 "Secret \"{}\" is already kept by SquadcastCredential \"{rival}\": choose another spec.target.name, or delete one of the two",
-                case.credential.spec.target.name
+                case.credential().spec.target.name
             ),
         )),
     }
@@ -103,18 +103,18 @@ pub(super) fn inherits(case: &Case<'_>) -> Blocked {
         Reason::TargetClaimed,
         format!(
             "Secret \"{}\" still belongs to a SquadcastCredential that was deleted or writes elsewhere now: it is about to be removed, then the operator creates it anew; if it stays, look at its finalizers and at that resource",
-            case.credential.spec.target.name
+            case.credential().spec.target.name
         ),
     )
 }
 
 fn writable_source(case: &Case<'_>, found: &FoundToken) -> Result<(), Blocked> {
-    if case.writes_back && found.immutable {
+    if case.input.writes_back && found.immutable {
         return Err(stalled(
             Reason::WriteFailed,
             format!(
                 "Secret \"{}\" is immutable, so a new refresh token could not be written back: replace it by one that is not immutable, or set spec.refreshTokenRotation to Ignore in every resource that reads it",
-                case.credential.spec.refresh_token_secret_ref.name
+                case.credential().spec.refresh_token_secret_ref.name
             ),
         ));
     }
@@ -122,8 +122,8 @@ fn writable_source(case: &Case<'_>, found: &FoundToken) -> Result<(), Blocked> {
 }
 
 fn template(case: &Case<'_>, region: &Region) -> Result<(), Blocked> {
-    render::check_in(case.credential.spec.target.template.as_ref(), &region.name, &region.api_url)
-        .map_err(|e| render_problem(&e, &case.credential.spec.target.name))
+    render::check_in(case.credential().spec.target.template.as_ref(), &region.name, &region.api_url)
+        .map_err(|e| render_problem(&e, &case.credential().spec.target.name))
 }
 
 /// A template's mistake, as a resource tells it.

@@ -4,29 +4,21 @@ use jiff::Timestamp;
 
 use crate::{
     api::{ConditionType, Reason, SquadcastCredentialStatus},
-    reconcile::{Claim, Credential, Memory, Observation, ownership::claim},
+    reconcile::{Claim, Credential, Input, Memory, Observation, ownership::claim},
     schedule::seconds_between,
     secret::{Desired, SecretFacts, Token},
-    squadcast::{Fingerprint, Region},
+    squadcast::{Fingerprint, Region, Regions},
 };
 
 /// All that the decision depends on.
 #[derive(Clone, Copy)]
 pub struct Case<'a> {
-    /// The resource.
-    pub credential: &'a Credential,
+    /// The resource, and what the watches have told of its surroundings.
+    pub input: &'a Input,
     /// The status as the operator last meant it.
     pub history: &'a SquadcastCredentialStatus,
-    /// Its region, where it is known.
-    pub region: Option<&'a Region>,
-    /// Names of all regions, for the message.
-    pub regions: &'a [&'a str],
-    /// Another resource with the better claim to the target.
-    pub rival: Option<&'a str>,
-    /// The resource that controls the target is gone or going, and its Secret with it.
-    pub holder_leaves: bool,
-    /// A refresh token that Squadcast replaces is to be written back.
-    pub writes_back: bool,
+    /// The regions that the operator knows.
+    pub regions: &'a Regions,
     /// What was seen.
     pub seen: &'a Observation,
     /// What the process remembers.
@@ -44,27 +36,48 @@ pub struct Held<'a> {
     pub rejected: bool,
 }
 
-impl Case<'_> {
+/// What the last attempt failed at, where the next one has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastFailure {
+    /// Squadcast did not accept the refresh token or the request.
+    Rejected,
+    /// The API server did not do what a token needs: most often the write of one that was got.
+    Cluster {
+        /// The operator lacks a right.
+        forbidden: bool,
+    },
+    /// Former targets could not be deleted; the new one held its token by then.
+    Leftovers,
+    /// Workloads could not be restarted; the target held its token by then.
+    Restarts,
+}
+
+impl<'a> Case<'a> {
+    /// The resource.
+    pub fn credential(&self) -> &'a Credential {
+        &self.input.credential
+    }
+
+    /// Its region, where it is known.
+    pub fn region(&self) -> Option<&'a Region> {
+        self.regions.get(&self.credential().spec.region)
+    }
+
     /// The wish for the target.
-    pub fn desired(&self) -> Desired<'_> {
+    pub fn desired(&self) -> Desired<'a> {
+        let credential = self.credential();
         Desired {
-            credential: &self.credential.key.name,
-            credential_uid: &self.credential.uid,
-            target: &self.credential.spec.target,
+            credential: &credential.key.name,
+            credential_uid: &credential.uid,
+            target: &credential.spec.target,
         }
     }
 
     /// The token that the target holds for this resource, if any.
     pub fn held(&self, now: Timestamp) -> Option<Held<'_>> {
         let facts = self.seen.target.facts()?;
-        held(
-            self.credential,
-            self.history,
-            facts,
-            &claim(self.credential, &self.seen.target),
-            self.seen.target.edited(),
-            now,
-        )
+        let claim = claim(self.credential(), &self.seen.target);
+        held(self.credential(), self.history, facts, &claim, self.seen.target.edited(), now)
     }
 
     /// Seconds of life left of the token that is held, where one is.
@@ -74,7 +87,7 @@ impl Case<'_> {
 
     /// An exchange is asked for by a new value of the annotation.
     pub fn requested(&self) -> bool {
-        let request = self.credential.renew_request.as_deref();
+        let request = self.credential().renew_request.as_deref();
         request.is_some() && request != self.history.last_handled_renew_request.as_deref()
     }
 
@@ -82,22 +95,26 @@ impl Case<'_> {
     pub(super) fn failing(&self, fingerprint: Fingerprint) -> Option<Timestamp> {
         let next = self.history.next_attempt_at?;
         let same = self.history.last_attempt_fingerprint.as_deref() == Some(fingerprint.to_string().as_str());
-        let of_exchange = !self.leaves_leftovers()
-            && self.history.reason(ConditionType::Synced) != Some(Reason::RolloutRestartFailed);
-        (self.history.failure_count() > 0 && same && of_exchange).then_some(next)
+        let of_token = !matches!(self.last_failure(), Some(LastFailure::Leftovers | LastFailure::Restarts));
+        (self.history.failure_count() > 0 && same && of_token).then_some(next)
     }
 
-    /// What failed last was the deletion of former targets: the new one held its token by then.
-    pub fn leaves_leftovers(&self) -> bool {
-        let history = self.history;
-        matches!(history.reason(ConditionType::Synced), Some(Reason::WriteFailed | Reason::Forbidden))
-            && history.expires_at.is_some()
-            && self.renamed()
+    /// What the last attempt failed at, by what `Synced` says of it.
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        let reason = self.history.reason(ConditionType::Synced)?;
+        let held_by_then = || self.history.expires_at.is_some() && self.renamed();
+        match reason {
+            Reason::WriteFailed | Reason::Forbidden if held_by_then() => Some(LastFailure::Leftovers),
+            Reason::WriteFailed => Some(LastFailure::Cluster { forbidden: false }),
+            Reason::Forbidden => Some(LastFailure::Cluster { forbidden: true }),
+            Reason::RolloutRestartFailed => Some(LastFailure::Restarts),
+            reason => reason.is_rejection().then_some(LastFailure::Rejected),
+        }
     }
 
     /// The target is not the one of which the status speaks: former ones are to go.
     pub fn renamed(&self) -> bool {
-        self.history.target_name.as_deref() != Some(self.credential.spec.target.name.as_str())
+        self.history.target_name.as_deref() != Some(self.credential().spec.target.name.as_str())
     }
 
     /// A token was written under this name before: one that is not there was deleted.
@@ -112,7 +129,7 @@ impl Case<'_> {
 
     /// The spec is not the one that the status speaks of.
     pub fn spec_changed(&self) -> bool {
-        self.history.observed_generation != Some(self.credential.generation)
+        self.history.observed_generation != Some(self.credential().generation)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{api::Reason, squadcast::between};
 
 /// The message of a failed attempt.
 pub(super) fn told(case: &Case<'_>, trouble: &Trouble) -> String {
-    let spec = &case.credential.spec;
+    let spec = &case.credential().spec;
     let source = &spec.refresh_token_secret_ref;
     let (name, key) = (&source.name, &source.key);
     let advice = match trouble.reason {

@@ -23,7 +23,7 @@ pub(super) fn set(
     generation: i64,
     now: Timestamp,
 ) {
-    let name = &case.credential.spec.target.name;
+    let name = &case.credential().spec.target.name;
     let suspended = matches!(verdict, Verdict::Not { reason: Reason::Suspended, .. });
     match verdict {
         Verdict::Unchanged => {}
@@ -61,7 +61,7 @@ pub(super) fn set(
 }
 
 fn why_not_ready(list: &[Condition], case: &Case<'_>, rejected: bool) -> (Reason, String) {
-    let name = &case.credential.spec.target.name;
+    let name = &case.credential().spec.target.name;
     let synced = api::find(list, ConditionType::Synced).filter(|c| !c.is_true());
     if rejected {
         // Stays until a new token is there, whatever else goes wrong meanwhile.
@@ -84,7 +84,7 @@ fn why_not_ready(list: &[Condition], case: &Case<'_>, rejected: bool) -> (Reason
 
 /// The refresh token was found rejected: what was said of that then, while it can still be read somewhere.
 fn revoked(list: &[Condition], case: &Case<'_>) -> (Reason, String) {
-    let spec = &case.credential.spec;
+    let spec = &case.credential().spec;
     let (source, target) = (&spec.refresh_token_secret_ref.name, &spec.target.name);
     let said = [ConditionType::Synced, ConditionType::Stalled, ConditionType::Ready]
         .into_iter()

@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn issued(case: &Case<'_>, issued: &Issued, status: &SquadcastCredentialStatus) -> Note {
     let first = case.history.last_renewed_at.is_none();
     let which = if first { "the first" } else { "a new" };
-    let mut text = format!("wrote {which} token into Secret \"{}\"", case.credential.spec.target.name);
+    let mut text = format!("wrote {which} token into Secret \"{}\"", case.credential().spec.target.name);
     for (what, at) in
         [("expires", local(&issued.grant, issued.grant.expires_at)), ("will be renewed", status.renew_at)]
     {
@@ -26,7 +26,7 @@ pub(super) fn issued(case: &Case<'_>, issued: &Issued, status: &SquadcastCredent
 
 /// Squadcast's answer held another refresh token.
 pub(super) fn rotated(case: &Case<'_>) -> Note {
-    let spec = &case.credential.spec;
+    let spec = &case.credential().spec;
     let source = &spec.refresh_token_secret_ref.name;
     let text = match spec.refresh_token_rotation {
         RefreshTokenRotation::Ignore => format!(
@@ -52,7 +52,7 @@ pub(super) fn renew_before_too_long() -> Note {
 
 /// Workloads were restarted.
 pub(super) fn restarted(case: &Case<'_>, names: &[String]) -> Note {
-    let target = &case.credential.spec.target.name;
+    let target = &case.credential().spec.target.name;
     let text = format!("restarted {} after a change of Secret \"{target}\"", names.join(", "));
     Note { warning: false, reason: "RolloutRestarted", text }
 }
