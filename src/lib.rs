@@ -27,6 +27,7 @@
 //! | [`ops`] | logs, metrics, endpoints, events, leader election, shutdown |
 //! | [`cli`] | `run`, `crd`, `check` |
 //!
+//! What others say, which may hold a token, goes through `redact` before it is told.
 //! Time, randomness and the environment come in as parameters; `cli::run` puts the parts together.
 
 pub mod api;
@@ -34,6 +35,7 @@ pub mod cli;
 pub mod controller;
 pub mod ops;
 pub mod reconcile;
+mod redact;
 pub mod schedule;
 pub mod secret;
 #[cfg(test)]

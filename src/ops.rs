@@ -11,6 +11,7 @@ pub mod leader;
 pub mod memory;
 pub mod metrics;
 mod pace;
+pub(crate) mod requests;
 pub mod shutdown;
 pub mod telemetry;
 
@@ -19,9 +20,6 @@ pub(crate) mod fake_api;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-
-/// What a request accepts that asks for an object's metadata instead of the object: of a write, nothing else matters.
-pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// What a failed request to the API server says: its own words where it answered, and never a part of a
 /// body that does not decode, which may be a Secret's.

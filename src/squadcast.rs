@@ -10,7 +10,6 @@ mod region;
 mod token;
 
 pub(crate) use advice::between;
-pub(crate) use answer::redact::Secrets;
 pub use answer::{Body, Failure, Grant, Reply, classify};
 pub use client::{Client, ClientError, InvalidCaFile, InvalidProxy, Proxies, Settings};
 pub use exchanges::{Ask, Exchanges, Hooks, Outcome, Transport};

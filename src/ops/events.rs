@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{FutureExt, future};
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::Method;
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::ObjectReference, events::v1::Event as KubeEvent};
 use kube::{Client, api::ObjectMeta};
@@ -22,10 +22,11 @@ use tokio::{
 };
 
 use super::{
-    METADATA, describe,
+    describe,
     identity::{cut, random_hex},
     metrics::Metrics,
     micro_time,
+    requests::{self, Body},
 };
 use crate::api::names::{API_VERSION, FIELD_MANAGER, KIND};
 
@@ -183,14 +184,9 @@ async fn post(client: Client, instance: Arc<str>, queued: Queued) -> Result<(), 
 async fn create(client: &Client, queued: Queued, instance: &str) -> Result<(), kube::Error> {
     let namespace = &queued.about.namespace;
     let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events?fieldManager={FIELD_MANAGER}");
-    let body = serde_json::to_vec(&render(queued, instance)).map_err(kube::Error::SerdeError)?;
-    let request = http::Request::post(path)
-        .header(ACCEPT, METADATA)
-        .header(CONTENT_TYPE, "application/json")
-        .body(body)
-        .map_err(kube::Error::HttpError)?;
+    let event = render(queued, instance);
     // What the API server makes of it is of no interest.
-    client.request::<IgnoredAny>(request).await.map(drop)
+    requests::write::<IgnoredAny>(client, Method::POST, &path, Body::Object, &event).await.map(drop)
 }
 
 /// Whether the namespace is being deleted, or gone: nobody is left who would read the event.

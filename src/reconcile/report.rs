@@ -15,7 +15,6 @@ use super::{
     decide::{Blocked, Decision, Held, LastFailure, Why, held, renewal},
     ownership::claim,
     restart::Restarts,
-    trouble::clean,
 };
 use crate::{
     api::{ConditionType, Reason, SquadcastCredentialStatus},

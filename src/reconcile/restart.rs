@@ -2,7 +2,7 @@
 //! The workload's own annotation names the data for which it was last restarted, so that a repetition after a
 //! crash changes nothing.
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::Method;
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{Reason, RolloutRestartTarget, names},
-    ops::METADATA,
+    ops::requests::{self, Body},
     secret::SecretFacts,
 };
 
@@ -85,12 +85,7 @@ async fn patch(
         names::FIELD_MANAGER
     );
     let body = json!({ "spec": { "template": { "metadata": { "annotations": { names::ANNOTATION_RESTARTED: hash } } } } });
-    let request = http::Request::patch(path)
-        .header(ACCEPT, METADATA)
-        .header(CONTENT_TYPE, "application/merge-patch+json")
-        .body(serde_json::to_vec(&body).map_err(kube::Error::SerdeError)?)
-        .map_err(kube::Error::HttpError)?;
-    ctx.client.request::<IgnoredAny>(request).await.map(drop)
+    requests::write::<IgnoredAny>(&ctx.client, Method::PATCH, &path, Body::MergePatch, &body).await.map(drop)
 }
 
 pub(super) fn why(error: &kube::Error, described: &str) -> String {

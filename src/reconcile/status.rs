@@ -1,15 +1,19 @@
 //! Writes the status: one merge patch that holds what has changed, on the condition that the resource is the
 //! one that was examined.
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::Method;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Credential, trouble::clean};
+use super::Credential;
 use crate::{
-    api::{SquadcastCredentialStatus, names},
-    ops::{METADATA, describe},
+    api::{SquadcastCredential, SquadcastCredentialStatus, names},
+    ops::{
+        describe,
+        requests::{self, Body},
+    },
+    redact::clean,
 };
 
 /// The fields that differ; `null` for those that go. Pure.
@@ -53,6 +57,7 @@ pub async fn write(
         credential.key.namespace,
         credential.key.name
     );
+    let written = format!("{path}/status?fieldManager={}", names::FIELD_MANAGER);
     let mut version = credential.resource_version.to_string();
     let mut from = credential.status.clone();
     for _ in 0..4 {
@@ -61,7 +66,7 @@ pub async fn write(
             return Ok(Some(version.into()));
         }
         let body = json!({ "metadata": { "resourceVersion": version }, "status": changes });
-        match patch(client, &path, &body).await {
+        match requests::write::<Answer>(client, Method::PATCH, &written, Body::MergePatch, &body).await {
             Ok(answer) => return Ok(Some(answer.metadata.resource_version)),
             Err(kube::Error::Api(s)) if s.code == 404 || s.message.contains("is being terminated") => {
                 return Ok(None);
@@ -69,33 +74,20 @@ pub async fn write(
             Err(kube::Error::Api(s)) if s.code == 409 => {}
             Err(error) => return Err(clean(&describe(&error), &[])),
         }
-        match read(client, &path).await {
-            Ok(current) => {
+        match requests::get::<SquadcastCredential>(client, &path).await {
+            Ok(Some(current)) => {
+                let current = Credential::from(current);
                 if current.uid != credential.uid || current.deleting {
                     return Ok(None);
                 }
                 version = current.resource_version.to_string();
                 from = current.status;
             }
-            Err(kube::Error::Api(s)) if s.code == 404 => return Ok(None),
+            Ok(None) => return Ok(None),
             Err(error) => return Err(clean(&describe(&error), &[])),
         }
     }
     Err("the resource kept changing".to_owned())
-}
-
-async fn patch(client: &Client, path: &str, body: &Value) -> Result<Answer, kube::Error> {
-    let request = http::Request::patch(format!("{path}/status?fieldManager={}", names::FIELD_MANAGER))
-        .header(ACCEPT, METADATA)
-        .header(CONTENT_TYPE, "application/merge-patch+json")
-        .body(serde_json::to_vec(body).map_err(kube::Error::SerdeError)?)
-        .map_err(kube::Error::HttpError)?;
-    client.request(request).await
-}
-
-async fn read(client: &Client, path: &str) -> Result<Credential, kube::Error> {
-    let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
-    client.request::<crate::api::SquadcastCredential>(request).await.map(Into::into)
 }
 
 #[cfg(test)]

@@ -3,11 +3,9 @@
 use crate::{
     api::Reason,
     ops::describe,
-    squadcast::{AccessToken, Failure, RefreshToken, Secrets},
+    redact::clean,
+    squadcast::{AccessToken, Failure, RefreshToken},
 };
-
-/// Longest part of an API server's message that is passed on, in characters.
-const WORDS: usize = 400;
 
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,12 +92,6 @@ fn is_rbac(message: &str) -> bool {
     message.contains("User \"") && message.contains(" cannot ")
 }
 
-/// Takes secrets, in any encoding that may come back, and control characters out of a text and shortens it.
-pub fn clean(text: &str, secrets: &[&str]) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    Secrets::new(secrets.iter().copied()).clean(&line, WORDS)
-}
-
 /// Tokens, and what a template makes of them that encodes them.
 pub fn spellings(access: Option<&AccessToken>, refresh: Option<&RefreshToken>) -> Vec<String> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -162,14 +154,5 @@ mod tests {
         ] {
             assert_eq!(reason(code, message), expected, "{code} {message}");
         }
-    }
-
-    #[test]
-    fn words_are_cut_and_cleaned() {
-        assert_eq!(clean("a\nb\u{1b}[31m", &[]), "a b [31m");
-        assert_eq!(clean(&"x".repeat(WORDS + 1), &[]).chars().count(), WORDS);
-        let data =
-            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "Bearer canary-0123456789");
-        assert!(clean(&data, &["canary-0123456789"]).ends_with("[redacted]"));
     }
 }

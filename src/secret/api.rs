@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::Method;
 use kube::Client;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{SecretMeta, data_hash, facts::SecretFacts, metadata::Metadata};
-use crate::{api::names::FIELD_MANAGER, ops::METADATA};
-
-const MERGE_PATCH: &str = "application/merge-patch+json";
+use crate::{
+    api::names::FIELD_MANAGER,
+    ops::requests::{self, Body},
+};
 
 /// A Secret as it is read: facts and data, the data zeroed when dropped.
 #[derive(Deserialize)]
@@ -101,12 +102,7 @@ impl FullSecret {
 
 /// Reads a Secret with its data; `None` where there is none.
 pub async fn get(client: &Client, namespace: &str, name: &str) -> Result<Option<FullSecret>, kube::Error> {
-    let request = http::Request::get(path(namespace, Some(name))).body(Vec::new());
-    match client.request(request.map_err(kube::Error::HttpError)?).await {
-        Ok(secret) => Ok(Some(secret)),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(error),
-    }
+    requests::get(client, &path(namespace, Some(name))).await
 }
 
 /// Creates a Secret; 409 where one of this name exists. A `dry_run` only asks whether it could.
@@ -116,10 +112,8 @@ pub async fn create(
     body: &Value,
     dry_run: bool,
 ) -> Result<SecretMeta, kube::Error> {
-    let request = http::Request::post(write_path(namespace, None, dry_run))
-        .header(ACCEPT, METADATA)
-        .header(CONTENT_TYPE, "application/json");
-    send(client, request, body).await
+    let path = write_path(namespace, None, dry_run);
+    requests::write(client, Method::POST, &path, Body::Object, body).await
 }
 
 /// Patches the Secret whose uid and resource version the body carries; 409 or 422 where it has become
@@ -131,10 +125,8 @@ pub async fn patch(
     body: &Value,
     dry_run: bool,
 ) -> Result<SecretMeta, kube::Error> {
-    let request = http::Request::patch(write_path(namespace, Some(name), dry_run))
-        .header(ACCEPT, METADATA)
-        .header(CONTENT_TYPE, MERGE_PATCH);
-    send(client, request, body).await
+    let path = write_path(namespace, Some(name), dry_run);
+    requests::write(client, Method::PATCH, &path, Body::MergePatch, body).await
 }
 
 /// Applies a JSON patch, which brings its own preconditions.
@@ -144,10 +136,8 @@ pub async fn json_patch(
     name: &str,
     body: &Value,
 ) -> Result<SecretMeta, kube::Error> {
-    let request = http::Request::patch(write_path(namespace, Some(name), false))
-        .header(ACCEPT, METADATA)
-        .header(CONTENT_TYPE, "application/json-patch+json");
-    send(client, request, body).await
+    let path = write_path(namespace, Some(name), false);
+    requests::write(client, Method::PATCH, &path, Body::JsonPatch, body).await
 }
 
 /// Deletes the Secret of this uid and resource version, if there still is one of this name; 409 where it has
@@ -161,23 +151,12 @@ pub async fn delete(
     let body = serde_json::json!({
         "preconditions": { "uid": &*facts.uid, "resourceVersion": &*facts.resource_version },
     });
-    let request = http::Request::delete(path(namespace, Some(name)))
-        .header(ACCEPT, METADATA)
-        .header(CONTENT_TYPE, "application/json");
-    match send::<IgnoredAny>(client, request, &body).await {
+    let path = path(namespace, Some(name));
+    match requests::write::<IgnoredAny>(client, Method::DELETE, &path, Body::Object, &body).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-async fn send<T: serde::de::DeserializeOwned>(
-    client: &Client,
-    request: http::request::Builder,
-    body: &Value,
-) -> Result<T, kube::Error> {
-    let body = serde_json::to_vec(body).map_err(kube::Error::SerdeError)?;
-    client.request(request.body(body).map_err(kube::Error::HttpError)?).await
 }
 
 fn path(namespace: &str, name: Option<&str>) -> String {

@@ -11,13 +11,12 @@ use crate::api::Reason;
 mod body;
 mod date;
 mod message;
-pub(super) mod redact;
 #[cfg(test)]
 mod tests;
 
+use crate::redact::Redaction;
 use body::Json;
 use message::Words;
-use redact::Secrets;
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -151,7 +150,7 @@ pub fn classify(
         Flaw::Stranger(flaw.to_owned())
     };
 
-    let secrets = Secrets::new(std::iter::once(sent.expose()).chain(json.iter().flat_map(Json::tokens)));
+    let secrets = Redaction::new(std::iter::once(sent.expose()).chain(json.iter().flat_map(Json::tokens)));
     let error = json.as_ref().and_then(Json::error);
     let words = Words {
         status,

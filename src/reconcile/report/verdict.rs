@@ -4,11 +4,11 @@
 use jiff::Timestamp;
 
 use super::{
-    Acted, Blocked, Case, Decision, Draft, Held, LastFailure, Leftover, Restarts, Trouble, advice, clean,
-    notes,
+    Acted, Blocked, Case, Decision, Draft, Held, LastFailure, Leftover, Restarts, Trouble, advice, notes,
 };
 use crate::{
     api::{ConditionType, Reason, SquadcastCredentialStatus},
+    redact::clean,
     schedule::{self, plus, seconds_between, whole_seconds},
     secret::SecretFacts,
 };

@@ -8,8 +8,8 @@ use rustls::CertificateError;
 
 use super::plain;
 use crate::api::Reason;
+use crate::redact::clean;
 use crate::squadcast::Region;
-use crate::squadcast::answer::redact::Secrets;
 
 /// The whole exchange took too long.
 pub(super) fn timeout(after: Duration, region: &Region, proxy: Option<&str>) -> (Reason, String) {
@@ -61,7 +61,7 @@ fn cause(error: &reqwest::Error) -> String {
         return tls_cause(tls);
     }
     let innermost = causes(error).last().unwrap_or(error);
-    clean(&innermost.downcast_ref::<io::Error>().map_or_else(|| innermost.to_string(), plain))
+    clean(&innermost.downcast_ref::<io::Error>().map_or_else(|| innermost.to_string(), plain), &[])
 }
 
 /// TLS errors come in I/O errors, even one in another, which do not tell of them as their sources.
@@ -72,15 +72,11 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
     }
 }
 
-fn clean(text: &str) -> String {
-    Secrets::new([]).clean(text, 256)
-}
-
 /// Library messages name the time and so are never the same twice.
 fn tls_cause(error: &rustls::Error) -> String {
     use CertificateError as E;
     let rustls::Error::InvalidCertificate(error) = error else {
-        return format!("TLS failed: {}", clean(&error.to_string()));
+        return format!("TLS failed: {}", clean(&error.to_string(), &[]));
     };
     let what = match error {
         E::Expired | E::ExpiredContext { .. } => "has expired; check the node's clock, too",

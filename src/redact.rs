@@ -1,4 +1,5 @@
-//! Makes a stranger's words fit for a message: no tokens, no control characters, not too long. Pure.
+//! Makes the words of others, which may hold a secret, fit for a message: no tokens or passwords, no control characters,
+//! not too long. Pure.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +13,33 @@ const PIECE: usize = 12;
 /// The shortest piece of a token, so that ordinary words are not taken for one.
 const MIN_PIECE: usize = 8;
 
+/// Longest part of an API server's or a library's message that is passed on, in characters.
+const WORDS: usize = 400;
+
+/// The words of an API server or a library in one line, without these tokens in any encoding that may come back.
+pub(crate) fn clean(text: &str, tokens: &[&str]) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    Redaction::new(tokens.iter().copied()).clean(&line, WORDS)
+}
+
+/// A text with `user:password@` taken out of the URLs in it.
+pub(crate) fn without_user_info(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(part.len());
+        let host = part[..end].rfind('@').map_or(0, |at| at + 1);
+        clean.push_str("://");
+        clean.push_str(&part[host..]);
+    }
+    clean
+}
+
 /// Tokens to look for, as they are and in the usual encodings: by size, all pieces of that size in lower case,
 /// sorted. So the time it takes does not grow with the number of tokens that a stranger puts in an answer.
-pub(crate) struct Secrets(BTreeMap<usize, Zeroizing<Vec<u128>>>);
+pub(crate) struct Redaction(BTreeMap<usize, Zeroizing<Vec<u128>>>);
 
-impl Secrets {
+impl Redaction {
     /// Looks for these tokens.
     pub(crate) fn new<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Self {
         let mut pieces = BTreeMap::<usize, Zeroizing<Vec<u128>>>::new();
@@ -107,12 +130,32 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{clean as clean_line, *};
 
     const TOKEN: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a0";
 
     fn clean(text: &str) -> String {
-        Secrets::new([TOKEN, "other+token/with=signs"]).clean(text, 256)
+        Redaction::new([TOKEN, "other+token/with=signs"]).clean(text, 256)
+    }
+
+    #[test]
+    fn lines_are_cut_and_cleaned() {
+        assert_eq!(clean_line("a\nb\u{1b}[31m", &[]), "a b [31m");
+        assert_eq!(clean_line(&"x".repeat(WORDS + 1), &[]).chars().count(), WORDS);
+        let data = STANDARD.encode("Bearer canary-0123456789");
+        assert!(clean_line(&data, &["canary-0123456789"]).ends_with("[redacted]"));
+    }
+
+    #[test]
+    fn no_password_of_a_url_is_told() {
+        for (text, clean) in [
+            ("proxy socks5://alice:hunter2@127.0.0.1:9/ requires", "proxy socks5://127.0.0.1:9/ requires"),
+            ("http://a:p@ss@b:1", "http://b:1"),
+            ("https://b/@x and ftp://u@c d@e", "https://b/@x and ftp://c d@e"),
+            ("no URL, user@host", "no URL, user@host"),
+        ] {
+            assert_eq!(without_user_info(text), clean);
+        }
     }
 
     #[test]
@@ -164,7 +207,7 @@ mod tests {
         #[test]
         fn no_piece_of_a_token_is_left(token in "[!-~]{12,64}", before in ".{0,300}", after in ".{0,300}", cut in 0..13usize) {
             let cut = cut.min(token.len() - 12);
-            let secrets = Secrets::new([token.as_str()]);
+            let secrets = Redaction::new([token.as_str()]);
             let shown = secrets.clean(&format!("{before}{}{after}", &token[cut..]), 256);
             prop_assert!(shown.chars().count() <= 256);
             for piece in token.as_bytes().windows(12) {
