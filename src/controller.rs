@@ -12,6 +12,6 @@ mod watched;
 mod watches;
 
 pub use index::{Index, SharedIndex, WatchId};
-pub use run::{Controller, LOOK, Settings};
+pub use run::{Controller, Kinds, LOOK, Settings};
 pub use watched::Watched;
 pub use watches::{Change, News, Scope, Undecodable, Watch, Watches, secret_selectors};

@@ -8,7 +8,7 @@ use tracing::info;
 use super::{RunArgs, Stop, no_client, regions, runtime, selector, usage::Usage};
 use crate::{
     api::{ConditionType, Reason},
-    controller::{self, Controller, Index, Scope, SharedIndex, Watch, Watches, secret_selectors},
+    controller::{self, Controller, Index, Kinds, Scope, SharedIndex, Watch, Watches, secret_selectors},
     ops::{
         clients::{self, Clients},
         events::{self, Event, EventSender, EventType, ObjectRef},
@@ -113,10 +113,12 @@ async fn serve(
         tell: Box::new(move |credential, note| tell(&sender, credential, note)),
     });
     let selector = args.selector.filter(|s| !s.trim().is_empty());
-    let of_resources = scopes(&watches, &namespaces, &[selector]);
-    let of_secrets = scopes(&watches, &namespaces, &secret_selectors(args.require_source_label));
+    let watches = Kinds {
+        resources: scopes(&watches, &namespaces, &[selector]),
+        secrets: scopes(&watches, &namespaces, &secret_selectors(args.require_source_label)),
+    };
     let settings = controller::Settings {
-        watches: (of_resources, of_secrets),
+        watches,
         concurrency: usize::from(args.concurrency),
         patience: DRAIN,
         look: controller::LOOK,
@@ -180,7 +182,7 @@ fn tell(sender: &EventSender, credential: &Credential, note: Note) {
         uid: credential.uid.to_string(),
     };
     let type_ = if note.warning { EventType::Warning } else { EventType::Normal };
-    let event = Event { type_, reason: note.reason, note: note.text, action: "Reconcile" };
+    let event = Event { type_, reason: note.reason, note: note.text };
     sender.send(about, event, Timestamp::now());
 }
 
@@ -198,6 +200,10 @@ impl Hooks for Counter {
 }
 
 impl CredentialSource for SharedIndex {
+    fn undecodable(&self) -> usize {
+        self.lock().undecodable_count()
+    }
+
     fn for_each(&self, show: &mut dyn FnMut(CredentialSample<'_>)) {
         self.lock().for_each(|credential| {
             let status = &credential.status;

@@ -44,14 +44,22 @@ const AFTER_PANIC: i64 = 60;
 
 /// What the loop is started with.
 pub struct Settings {
-    /// Watches on resources, and on Secrets; the place in here is the watch's number.
-    pub watches: (Watches, Watches),
+    /// The place of a watch in its list is its number.
+    pub watches: Kinds<Watches>,
     /// Reconciles at work at once.
     pub concurrency: usize,
     /// How long work in hand may take after a signal.
     pub patience: Duration,
     /// How often the loop looks at the clock at least: [`LOOK`].
     pub look: Duration,
+}
+
+/// Something for each kind of object that is watched.
+pub struct Kinds<T> {
+    /// For `SquadcastCredential`s.
+    pub resources: T,
+    /// For Secrets.
+    pub secrets: T,
 }
 
 /// The loop and what it keeps.
@@ -69,8 +77,8 @@ pub struct Controller {
     slots: Arc<Semaphore>,
     tasks: JoinSet<Ended>,
     watches: JoinSet<()>,
-    /// Watches whose first list is not complete: on resources, on Secrets.
-    unlisted: (Vec<WatchId>, Vec<WatchId>),
+    /// Watches whose first list is not complete.
+    unlisted: Kinds<Vec<WatchId>>,
 }
 
 /// What the process remembers of the resource with this uid.
@@ -97,7 +105,9 @@ impl Controller {
         readiness: Readiness,
         heartbeat: Heartbeat,
     ) -> Self {
-        let (credentials, secrets) = (0..settings.watches.0.len(), 0..settings.watches.1.len());
+        let Kinds { resources, secrets } = &settings.watches;
+        let unlisted =
+            Kinds { resources: (0..resources.len()).collect(), secrets: (0..secrets.len()).collect() };
         Self {
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             queue: Queue::default(),
@@ -105,7 +115,7 @@ impl Controller {
             memories: HashMap::new(),
             tasks: JoinSet::new(),
             watches: JoinSet::new(),
-            unlisted: (credentials.collect(), secrets.collect()),
+            unlisted,
             settings,
             context,
             index,
@@ -118,12 +128,14 @@ impl Controller {
     /// Runs until `shutdown`, then lets work in hand end.
     pub async fn run(mut self, mut leads: watch::Receiver<bool>, shutdown: Shutdown) {
         let (sender, mut news) = mpsc::channel(256);
-        for (kind, watches) in [(RESOURCES, &self.settings.watches.0), (SECRETS, &self.settings.watches.1)] {
+        for (kind, watches) in
+            [(RESOURCES, &self.settings.watches.resources), (SECRETS, &self.settings.watches.secrets)]
+        {
             for watch in watches {
                 self.readiness.waits(&watch.watch_on(kind), "the first list is not complete");
             }
         }
-        for (id, scope) in self.settings.watches.0.iter().enumerate() {
+        for (id, scope) in self.settings.watches.resources.iter().enumerate() {
             self.watches.spawn(scope.credentials(id, sender.clone(), self.readiness.clone()));
         }
         let stop = shutdown.requested();
@@ -163,7 +175,7 @@ impl Controller {
     }
 
     fn listed(&self) -> bool {
-        self.unlisted.0.is_empty() && self.unlisted.1.is_empty()
+        self.unlisted.resources.is_empty() && self.unlisted.secrets.is_empty()
     }
 
     fn until_next(&self, now: jiff::Timestamp) -> Duration {

@@ -40,6 +40,9 @@ const NAME: usize = 253;
 const NOTE: usize = 1024;
 const WORD: usize = 128;
 
+/// What the operator was doing. The API server asks for it; the reason says more.
+const ACTION: &str = "Reconcile";
+
 /// The resource that an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectRef {
@@ -79,8 +82,6 @@ pub struct Event {
     pub reason: &'static str,
     /// A sentence for people; cut at 1024 bytes.
     pub note: String,
-    /// What the operator was doing: `Exchange`, `Write`, …
-    pub action: &'static str,
 }
 
 struct Queued {
@@ -214,7 +215,7 @@ fn render(queued: Queued, instance: &str) -> KubeEvent {
         type_: Some(event.type_.as_str().to_owned()),
         reason: Some(cut(event.reason, WORD).to_owned()),
         note: Some(note),
-        action: Some(cut(event.action, WORD).to_owned()),
+        action: Some(ACTION.to_owned()),
         reporting_controller: Some(FIELD_MANAGER.to_owned()),
         reporting_instance: Some(instance.to_owned()),
         regarding: Some(ObjectReference {

@@ -5,10 +5,7 @@ mod credentials;
 mod process;
 mod text;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicI64, Ordering},
-};
+use std::sync::{Arc, atomic::AtomicI64};
 
 use jiff::Timestamp;
 use prometheus_client::{
@@ -75,9 +72,7 @@ pub struct Metrics {
     reconciles: Family<Outcome, Counter>,
     reconcile_seconds: Histogram,
     events_dropped: Counter,
-    undecodable: Gauge<i64, AtomicI64>,
     leader: Gauge<i64, AtomicI64>,
-    leads: Arc<AtomicBool>,
     source: credentials::Source,
 }
 
@@ -92,9 +87,7 @@ impl Metrics {
             reconciles: Family::default(),
             reconcile_seconds: Histogram::new(RECONCILE_BUCKETS),
             events_dropped: Counter::default(),
-            undecodable: Gauge::default(),
             leader: Gauge::default(),
-            leads: Arc::default(),
             source: credentials::Source::default(),
         };
         metrics.register(started);
@@ -124,11 +117,6 @@ impl Metrics {
             self.reconcile_seconds.clone(),
         );
         registry.register(
-            "squadcast_undecodable_objects",
-            "SquadcastCredentials that this version cannot read",
-            self.undecodable.clone(),
-        );
-        registry.register(
             "squadcast_events_dropped",
             "Kubernetes Events that could not be written",
             self.events_dropped.clone(),
@@ -140,7 +128,7 @@ impl Metrics {
             build,
         );
         registry.register_collector(Box::new(Credentials {
-            leads: Arc::clone(&self.leads),
+            leader: self.leader.clone(),
             source: self.source.clone(),
         }));
         registry.register_collector(Box::new(process::Process { started }));
@@ -178,11 +166,6 @@ impl Metrics {
         self.reconciles.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// So many resources cannot be read at present.
-    pub fn undecodable(&self, count: usize) {
-        self.undecodable.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
     /// An event could not be written.
     pub fn event_dropped(&self) {
         self.events_dropped.inc();
@@ -190,7 +173,6 @@ impl Metrics {
 
     /// Whether this process leads; the metrics of single resources are shown only while it does.
     pub fn leader(&self, leads: bool) {
-        self.leads.store(leads, Ordering::Relaxed);
         self.leader.set(leads.into());
     }
 

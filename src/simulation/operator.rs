@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{cluster::Cluster, feed::Feed, judge::Judge, squadcast::Squadcast, time::Time, wrong::Wrong};
 use crate::{
-    controller::{Controller, Index, Settings, SharedIndex, Watch},
+    controller::{Controller, Index, Kinds, Settings, SharedIndex, Watch},
     ops::{health::Heartbeat, metrics::Metrics, shutdown::Shutdown},
     reconcile::Context,
     squadcast::{Exchanges, Failure, Grant, Rate, RefreshToken, Region, Regions, Transport},
@@ -139,7 +139,10 @@ impl Operator {
         };
         let feed = Feed { cluster: world.cluster.clone(), time: world.time.clone(), wrong: world.wrong };
         let settings = Settings {
-            watches: (vec![Arc::new(feed.clone()) as Arc<dyn Watch>], vec![Arc::new(feed) as Arc<dyn Watch>]),
+            watches: Kinds {
+                resources: vec![Arc::new(feed.clone()) as Arc<dyn Watch>],
+                secrets: vec![Arc::new(feed) as Arc<dyn Watch>],
+            },
             concurrency: 32,
             patience: PATIENCE,
             look,

@@ -168,9 +168,9 @@ impl Exchanges {
                 Step::Lead => {
                     let lead = Lead { inner: self.0.clone(), token: query.token, landed: false };
                     match lead.fly(&gate, &ask, &still_wanted).await {
-                        Flight::Sent => own = true,
-                        Flight::Stopped => {}
-                        Flight::Ended(outcome) => return outcome,
+                        Progress::Sent => own = true,
+                        Progress::Stopped => {}
+                        Progress::Ended(outcome) => return outcome,
                     }
                 }
             }
@@ -208,7 +208,7 @@ impl Exchanges {
 }
 
 /// How far an exchange has come with the one who leads it.
-enum Flight {
+enum Progress {
     /// The request is under way; its answer will be on the board.
     Sent,
     /// A write-back has begun in between, which is to be waited for; nothing was sent.
@@ -233,29 +233,29 @@ struct Lead {
 
 impl Lead {
     /// Waits for the limits and sends the request.
-    async fn fly(self, gate: &Arc<Gate>, ask: &Ask<'_>, still_wanted: impl Fn() -> bool) -> Flight {
+    async fn fly(self, gate: &Arc<Gate>, ask: &Ask<'_>, still_wanted: impl Fn() -> bool) -> Progress {
         let place = gate.join(ask.expires_at);
         self.inner.board().seat(self.token, place.ticket());
         let mut closed = self.inner.closed.subscribe();
         let passed = tokio::select! {
             biased;
-            _ = closed.wait_for(|closed| *closed) => return Flight::Ended(Outcome::NotWanted),
+            _ = closed.wait_for(|closed| *closed) => return Progress::Ended(Outcome::NotWanted),
             passed = place.pass() => passed,
         };
         let mut pass = match passed {
             Ok(pass) => pass,
-            Err(left) => return Flight::Ended(Outcome::Failed(self.held_back(ask.region, left))),
+            Err(left) => return Progress::Ended(Outcome::Failed(self.held_back(ask.region, left))),
         };
         if !still_wanted() {
-            return Flight::Ended(Outcome::NotWanted);
+            return Progress::Ended(Outcome::NotWanted);
         }
         let number = self.inner.board().send(self.token);
-        let Some(number) = number else { return Flight::Stopped };
+        let Some(number) = number else { return Progress::Stopped };
         pass.make();
         let asked =
             Asked { region: ask.region.clone(), token: ask.token.clone(), expires_at: ask.expires_at };
         tokio::spawn(self.land(number, pass, gate.clone(), asked));
-        Flight::Sent
+        Progress::Sent
     }
 
     /// Makes the request and puts the answer on the board.

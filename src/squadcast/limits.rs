@@ -41,12 +41,12 @@ const ROUNDING: SignedDuration = SignedDuration::from_secs(2);
 
 /// A wait that a server has asked for, by the wall clock. Setting the clock back does not lengthen it much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hold {
+pub(super) struct Pause {
     since: Timestamp,
     length: SignedDuration,
 }
 
-impl Hold {
+impl Pause {
     pub(super) fn new(now: Timestamp, wait: Duration) -> Self {
         Self { since: now, length: SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX) }
     }
@@ -102,8 +102,8 @@ pub(super) struct Limits<W> {
     waiting: BTreeMap<(Expiry, Ticket), W>,
     places: HashMap<Ticket, Expiry>,
     next: u64,
-    refused: Vec<(Fingerprint, Timestamp, Hold)>,
-    hold: Option<Hold>,
+    refused: Vec<(Fingerprint, Timestamp, Pause)>,
+    pause: Option<Pause>,
 }
 
 impl<W: Clone> Limits<W> {
@@ -121,7 +121,7 @@ impl<W: Clone> Limits<W> {
             places: HashMap::new(),
             next: 0,
             refused: Vec::new(),
-            hold: None,
+            pause: None,
         }
     }
 
@@ -193,20 +193,20 @@ impl<W: Clone> Limits<W> {
     /// A refresh token was told to wait. The third different one within a minute that still has to holds back
     /// the region, until the earliest of their waits ends.
     pub(super) fn refused(&mut self, token: Fingerprint, now: Timestamp, wait: Duration) {
-        self.refused.retain(|(other, at, hold)| {
+        self.refused.retain(|(other, at, pause)| {
             let age = now.duration_since(*at);
-            *other != token && age <= REFUSED_WITHIN && hold.left(now).is_some()
+            *other != token && age <= REFUSED_WITHIN && pause.left(now).is_some()
         });
-        self.refused.push((token, now, Hold::new(now, wait)));
+        self.refused.push((token, now, Pause::new(now, wait)));
         if self.refused.len() >= REFUSED {
-            let earliest = self.refused.iter().filter_map(|(_, _, hold)| hold.left(now)).min();
-            self.hold = earliest.map(|left| Hold::new(now, left));
+            let earliest = self.refused.iter().filter_map(|(_, _, pause)| pause.left(now)).min();
+            self.pause = earliest.map(|left| Pause::new(now, left));
         }
     }
 
     /// How much longer the region is held back.
     pub(super) fn held(&self, now: Timestamp) -> Option<Duration> {
-        self.hold.and_then(|hold| hold.left(now))
+        self.pause.and_then(|pause| pause.left(now))
     }
 
     /// Adds to the budget what the time has brought.

@@ -13,6 +13,10 @@ use crate::markdown::{codes, rows};
 struct One;
 
 impl CredentialSource for One {
+    fn undecodable(&self) -> usize {
+        0
+    }
+
     fn for_each(&self, show: &mut dyn FnMut(CredentialSample<'_>)) {
         show(CredentialSample {
             namespace: "team",

@@ -44,25 +44,21 @@ impl Controller {
                 let wake = index.credentials_listed(id);
                 drop(index);
                 self.forget_the_gone();
-                self.unlisted.0.retain(|i| *i != id);
-                if self.unlisted.0.is_empty() && self.watches.len() == self.settings.watches.0.len() {
+                self.unlisted.resources.retain(|i| *i != id);
+                if self.unlisted.resources.is_empty()
+                    && self.watches.len() == self.settings.watches.resources.len()
+                {
                     // Secrets come second: which of them matter is known by now.
-                    for (id, scope) in self.settings.watches.1.iter().enumerate() {
+                    for (id, scope) in self.settings.watches.secrets.iter().enumerate() {
                         self.watches.spawn(scope.secrets(id, sender.clone(), self.readiness.clone()));
                     }
                 }
                 wake
             }
             Change::Applied(object) => match *object {
-                Ok(credential) => {
-                    let wake = index.apply_credential(id, credential);
-                    self.metrics.undecodable(index.undecodable_count());
-                    wake
-                }
+                Ok(credential) => index.apply_credential(id, credential),
                 Err(Undecodable { key, error }) => {
-                    let wake = index.undecodable(id, &key);
-                    self.metrics.undecodable(index.undecodable_count());
-                    if let Some(wake) = wake {
+                    if let Some(wake) = index.undecodable(id, &key) {
                         tracing::error!(
                             namespace = &*key.namespace,
                             name = &*key.name,
@@ -80,7 +76,6 @@ impl Controller {
                     Err(undecodable) => undecodable.key,
                 };
                 let wake = index.delete_credential(&key);
-                self.metrics.undecodable(index.undecodable_count());
                 drop(index);
                 self.forget(&key);
                 wake
@@ -92,7 +87,6 @@ impl Controller {
     fn forget_the_gone(&mut self) {
         let index = self.index.lock();
         let gone: Vec<Key> = self.memories.keys().filter(|key| !index.is_known(key)).cloned().collect();
-        self.metrics.undecodable(index.undecodable_count());
         drop(index);
         for key in gone {
             self.forget(&key);
@@ -114,8 +108,8 @@ impl Controller {
                 Vec::new()
             }
             Change::Listed => {
-                self.unlisted.1.retain(|i| *i != id);
-                index.secrets_listed(id, self.settings.watches.1.get(id).and_then(|w| w.namespace()))
+                self.unlisted.secrets.retain(|i| *i != id);
+                index.secrets_listed(id, self.settings.watches.secrets.get(id).and_then(|w| w.namespace()))
             }
             Change::Applied(secret) => index.apply_secret(id, *secret),
             Change::Deleted(secret) => {

@@ -13,12 +13,7 @@ fn about(name: &str) -> ObjectRef {
 }
 
 fn failed(note: &str) -> Event {
-    Event {
-        type_: EventType::Warning,
-        reason: "RefreshTokenRejected",
-        note: note.to_owned(),
-        action: "Exchange",
-    }
+    Event { type_: EventType::Warning, reason: "RefreshTokenRejected", note: note.to_owned() }
 }
 
 fn metrics() -> Arc<Metrics> {
@@ -59,7 +54,7 @@ async fn an_event_is_posted_whole() {
             "type": "Warning",
             "reason": "RefreshTokenRejected",
             "note": "revoked?",
-            "action": "Exchange",
+            "action": "Reconcile",
             "eventTime": "2026-01-02T03:04:05.678901Z",
             "reportingController": "squadcast-operator",
             "reportingInstance": "pod-1",

@@ -3,16 +3,13 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock, atomic::AtomicI64},
 };
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, MetricEncoder},
-    metrics::MetricType,
+    metrics::{MetricType, gauge::Gauge},
 };
 
 use crate::api::{ConditionType, Reason};
@@ -40,6 +37,8 @@ pub struct CredentialSample<'a> {
 pub trait CredentialSource: Send + Sync {
     /// Shows each resource once. Called several times for one answer; may show other resources each time.
     fn for_each(&self, show: &mut dyn FnMut(CredentialSample<'_>));
+    /// How many resources cannot be read at present.
+    fn undecodable(&self) -> usize;
 }
 
 /// The one source, known only after the metrics exist. Clones share it.
@@ -59,10 +58,10 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Turns the resources into samples, while this process leads.
+/// Turns the resources into samples: single ones while this process leads.
 #[derive(Debug)]
 pub(super) struct Credentials {
-    pub(super) leads: Arc<AtomicBool>,
+    pub(super) leader: Gauge<i64, AtomicI64>,
     pub(super) source: Source,
 }
 
@@ -73,7 +72,16 @@ fn labels<'a>(sample: &CredentialSample<'a>) -> [(&'static str, &'a str); 2] {
 
 impl Collector for Credentials {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Some(source) = self.source.0.get().filter(|_| self.leads.load(Ordering::Relaxed)) else {
+        let undecodable = self.source.0.get().map_or(0, |source| source.undecodable());
+        encoder
+            .encode_descriptor(
+                "squadcast_undecodable_objects",
+                "SquadcastCredentials that this version cannot read.",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&i64::try_from(undecodable).unwrap_or(i64::MAX))?;
+        let Some(source) = self.source.0.get().filter(|_| self.leader.get() != 0) else {
             return Ok(());
         };
         let mut one_each = |name, help, value: fn(&CredentialSample<'_>) -> Option<i64>| {

@@ -8,6 +8,10 @@ use crate::api::ConditionType;
 struct Two(Mutex<bool>);
 
 impl CredentialSource for Two {
+    fn undecodable(&self) -> usize {
+        2
+    }
+
     fn for_each(&self, show: &mut dyn FnMut(CredentialSample<'_>)) {
         show(CredentialSample {
             namespace: "team",
@@ -45,7 +49,6 @@ fn used() -> (Metrics, Arc<Two>) {
     metrics.exchange("us", Err(Reason::RateLimited), 0.007_812_5);
     metrics.rotation("us");
     metrics.reconcile("done", 0.02);
-    metrics.undecodable(2);
     metrics.event_dropped();
     metrics.leader(true);
     (metrics, source)

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::api::{Key, Reason};
-use crate::squadcast::limits::{Hold, Ticket};
+use crate::squadcast::limits::{Pause, Ticket};
 use crate::squadcast::{Failure, Fingerprint, Grant};
 
 /// For how long after its request an answer is good for others.
@@ -73,7 +73,7 @@ struct Line {
     flight: Option<Flight>,
     last: Option<Last>,
     write_back: Option<WriteBack>,
-    hold: Option<(Hold, Failure)>,
+    pause: Option<(Pause, Failure)>,
     changed: Arc<Notify>,
 }
 
@@ -126,9 +126,9 @@ impl Board {
                 None => Step::Pending(pending.grant.clone()),
             };
         }
-        if let Some((hold, failure)) = &line.hold
-            && hold.left_for(query.expires_at, now).is_some()
-            && let Some(left) = hold.left(now)
+        if let Some((pause, failure)) = &line.pause
+            && pause.left_for(query.expires_at, now).is_some()
+            && let Some(left) = pause.left(now)
         {
             return Step::Done(Err(Failure { retry_after: Some(left), ..failure.clone() }));
         }
@@ -188,11 +188,11 @@ impl Board {
         }
         let line = self.lines.entry(token).or_default();
         let flight = line.flight.take().unwrap_or_default();
-        line.hold = None;
+        line.pause = None;
         match &answer {
             Ok(grant) if flight.hold_on_rotation => line.pend(grant, now),
             Err(failure) if failure.reason == Reason::RateLimited => {
-                line.hold = failure.retry_after.map(|wait| (Hold::new(now, wait), failure.clone()));
+                line.pause = failure.retry_after.map(|wait| (Pause::new(now, wait), failure.clone()));
             }
             _ => {}
         }
@@ -261,8 +261,8 @@ impl Board {
                 line.changed.notify_waiters();
             }
             line.last.take_if(|last| last.is_old(now));
-            line.hold.take_if(|(hold, _)| hold.left(now).is_none());
-            line.flight.is_some() || line.last.is_some() || line.write_back.is_some() || line.hold.is_some()
+            line.pause.take_if(|(pause, _)| pause.left(now).is_none());
+            line.flight.is_some() || line.last.is_some() || line.write_back.is_some() || line.pause.is_some()
         });
         self.lines.values().any(|line| line.last.is_some())
     }

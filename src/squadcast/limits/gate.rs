@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{Hold, Limits, Rate, Ticket, Turn};
+use super::{Limits, Pause, Rate, Ticket, Turn};
 use crate::squadcast::{Clock, Fingerprint};
 
 /// How long is slept at most before the wall clock is looked at again.
@@ -66,7 +66,7 @@ impl Gate {
         expires_at: Option<Timestamp>,
     ) {
         let now = (self.clock)();
-        let wait = Hold::new(now, wait).left_for(expires_at, now).unwrap_or_default();
+        let wait = Pause::new(now, wait).left_for(expires_at, now).unwrap_or_default();
         let told = {
             let mut limits = self.limits();
             limits.refused(token, now, wait);
