@@ -6,6 +6,7 @@
 mod act;
 mod aftermath;
 mod decide;
+mod ending;
 mod input;
 mod learned;
 mod meanwhile;
@@ -30,6 +31,7 @@ pub use self::{
     act::{Acted, Issued},
     aftermath::Aftermath,
     decide::{Blocked, Case, Decision, LastFailure, Why, decide},
+    ending::Ending,
     input::{Credential, Input, Known},
     learned::Learned,
     memory::{Duty, Leftover, Memory, Pending},
@@ -90,8 +92,8 @@ pub struct Done {
     pub learned: Learned,
     /// When to look again without being woken.
     pub wake: Option<Timestamp>,
-    /// One word for the metric.
-    pub outcome: &'static str,
+    /// How it ended.
+    pub ending: Ending,
 }
 
 /// Carries one resource through the rooms; again at once where something has changed under its hands.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use squadcast_operator::controller::{Index, Watched};
 use squadcast_operator::reconcile::{
-    Acted, Aftermath, Case, FoundToken, Known, Learned, Memory, Observation, Source, Target, decide, report,
+    Acted, Aftermath, Case, FoundToken, Input, Known, Learned, Memory, Observation, Source, Target, decide,
+    report,
 };
 use squadcast_operator::schedule::{Life, RenewalPolicy, renewal};
 use squadcast_operator::secret::{self, SecretMeta, render};
@@ -64,14 +65,19 @@ fn with_case(then: impl FnOnce(&Case<'_>)) {
         by_label: false,
     };
     let regions = regions();
-    then(&Case {
-        credential: &credential,
-        history: &credential.status,
-        region: regions.get("us"),
-        regions: &["eu", "us"],
+    let input = Input {
+        source: Known::Present,
+        target: Known::Present,
         rival: None,
         holder_leaves: false,
         writes_back: false,
+        former_targets: Vec::new(),
+        credential: Arc::new(credential),
+    };
+    then(&Case {
+        input: &input,
+        history: &input.credential.status,
+        regions: &regions,
         seen: &seen,
         memory: &Memory::default(),
     });

@@ -30,7 +30,7 @@ use crate::{
         metrics::Metrics,
         shutdown::Shutdown,
     },
-    reconcile::{Context, Done, Input, Memory, reconcile},
+    reconcile::{Context, Done, Ending, Input, Memory, reconcile},
     schedule::{plus, seconds_between},
     slots::Slot,
 };
@@ -236,17 +236,17 @@ impl Controller {
     fn ended(&mut self, ended: Ended) {
         let Ended { key, input, done, took } = ended;
         self.queue.done(&key);
-        let Some(Done { memory, learned, wake, outcome }) = done else {
+        let Some(Done { memory, learned, wake, ending }) = done else {
             tracing::error!(
                 namespace = &*key.namespace,
                 name = &*key.name,
                 "a reconcile ended in a panic, which is a fault of the operator: please report it; the resource is looked at again in {AFTER_PANIC} s"
             );
-            self.metrics.reconcile("panic", took.as_secs_f64());
+            self.metrics.reconcile(Ending::Panic.as_str(), took.as_secs_f64());
             self.timers.set(&key, Some(plus((self.context.clock)(), AFTER_PANIC)));
             return;
         };
-        self.metrics.reconcile(outcome, took.as_secs_f64());
+        self.metrics.reconcile(ending.as_str(), took.as_secs_f64());
         let mut index = self.index.lock();
         let changed = index.finish(&key, &input, learned);
         let known = index.is_known(&key);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use self::{conditions::Standing, verdict::Verdict};
 use super::{
-    Acted, Aftermath, Case, Issued, Leftover, Trouble,
+    Acted, Aftermath, Case, Ending, Issued, Leftover, Trouble,
     decide::{Blocked, Decision, Held, LastFailure, Why, held, renewal},
     ownership::claim,
     restart::Restarts,
@@ -31,8 +31,8 @@ pub struct Report {
     pub events: Vec<Note>,
     /// When to look again without being woken.
     pub wake: Option<Timestamp>,
-    /// One word for the metric `squadcast_reconciles_total`.
-    pub outcome: &'static str,
+    /// How the reconcile ended.
+    pub ending: Ending,
 }
 
 /// One event.
@@ -92,7 +92,7 @@ pub fn report(
         draft.wake_by(plus(now, schedule::RECHECK));
     }
     let Draft { status, events, wake, .. } = draft;
-    Report { status, events, wake, outcome: outcome(decision, acted, aftermath, now) }
+    Report { status, events, wake, ending: ending(decision, acted, aftermath, now) }
 }
 
 /// The target as it is after what was done.
@@ -219,16 +219,18 @@ impl Draft<'_> {
     }
 }
 
-fn outcome(decision: &Decision, acted: &Acted, aftermath: &Aftermath, now: Timestamp) -> &'static str {
+fn ending(decision: &Decision, acted: &Acted, aftermath: &Aftermath, now: Timestamp) -> Ending {
     let left = aftermath.leftover.as_ref().is_some_and(|leftover| leftover.at >= whole_seconds(now));
     match (acted, decision) {
-        _ if left || matches!(aftermath.restarts, Restarts::Failed(_)) => "failed",
-        (Acted::Issued(_), _) => "issued",
-        (Acted::Rewritten(_), _) => "rewritten",
-        (Acted::Failed(_), _) => "failed",
-        (Acted::Blocked(_), _) | (_, Decision::Blocked(_)) => "blocked",
-        (_, Decision::Suspended) => "suspended",
-        (_, Decision::Contested { .. } | Decision::BackOff { .. } | Decision::TooSoon { .. }) => "waiting",
-        _ => "unchanged",
+        _ if left || matches!(aftermath.restarts, Restarts::Failed(_)) => Ending::Failed,
+        (Acted::Issued(_), _) => Ending::Issued,
+        (Acted::Rewritten(_), _) => Ending::Rewritten,
+        (Acted::Failed(_), _) => Ending::Failed,
+        (Acted::Blocked(_), _) | (_, Decision::Blocked(_)) => Ending::Blocked,
+        (_, Decision::Suspended) => Ending::Suspended,
+        (_, Decision::Contested { .. } | Decision::BackOff { .. } | Decision::TooSoon { .. }) => {
+            Ending::Waiting
+        }
+        _ => Ending::Unchanged,
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::{
-    Acted, Aftermath, Case, Context, Credential, Decision, Done, Duty, Input, Known, Learned, Memory,
+    Acted, Aftermath, Case, Context, Credential, Decision, Done, Duty, Ending, Input, Known, Learned, Memory,
     Observation, Pending, Report, Trouble, act, aftermath, decide,
     decide::decide_unread,
     meanwhile, observe, report, status,
@@ -172,7 +172,7 @@ impl<'a> Walk<'a> {
     /// What was seen led to nothing: whatever has changed since this reconcile began calls for another.
     pub(super) fn dropped(mut self) -> Done {
         self.learned.secrets.clear();
-        Done { memory: self.memory, learned: self.learned, wake: None, outcome: "dropped" }
+        Done { memory: self.memory, learned: self.learned, wake: None, ending: Ending::Dropped }
     }
 
     /// The API server could not be asked.
@@ -185,14 +185,14 @@ impl<'a> Walk<'a> {
             "could not read from the API server; trying again in {wait} s"
         );
         let wake = Some(plus(self.ctx.now(), wait));
-        Done { memory: self.memory, learned: self.learned, wake, outcome: "unreachable" }
+        Done { memory: self.memory, learned: self.learned, wake, ending: Ending::Unreachable }
     }
 
     /// Tells and writes what there is to tell.
     pub(super) async fn conclude(mut self, report: Box<Report>) -> Done {
         if !(self.ctx.may_act)() {
             // Another process leads by now, and tells.
-            return Done { memory: self.memory, learned: self.learned, wake: None, outcome: "dropped" };
+            return Done { memory: self.memory, learned: self.learned, wake: None, ending: Ending::Dropped };
         }
         log(&self.current, &report);
         for note in report.events {
@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
         }
         let again = self.write(report.status).await;
         let wake = [report.wake, again].into_iter().flatten().min();
-        Done { memory: self.memory, learned: self.learned, wake, outcome: report.outcome }
+        Done { memory: self.memory, learned: self.learned, wake, ending: report.ending }
     }
 
     /// Writes the status where it differs. Where that fails, when to try again.
@@ -265,17 +265,18 @@ pub(super) fn log_not_ready(credential: &Credential, next: &SquadcastCredentialS
 /// One line for each outcome.
 fn log(credential: &Credential, report: &Report) {
     log_not_ready(credential, &report.status);
-    if matches!(report.outcome, "unchanged" | "waiting") && report.events.is_empty() {
+    if matches!(report.ending, Ending::Unchanged | Ending::Waiting) && report.events.is_empty() {
         return;
     }
-    let (namespace, name) = (&*credential.key.namespace, &*credential.key.name);
+    let (namespace, name, outcome) =
+        (&*credential.key.namespace, &*credential.key.name, report.ending.as_str());
     let synced = report.status.condition(ConditionType::Synced);
     let reason = synced.map_or("", |c| &*c.reason);
     let message = synced.map_or("", |c| &*c.message);
-    if report.outcome == "failed" || report.outcome == "blocked" {
-        warn!(namespace, name, reason, outcome = report.outcome, "{message}");
+    if matches!(report.ending, Ending::Failed | Ending::Blocked) {
+        warn!(namespace, name, reason, outcome, "{message}");
     } else {
         let renews = report.status.renew_at.map(|t| t.to_string());
-        info!(namespace, name, reason, outcome = report.outcome, renews, "{message}");
+        info!(namespace, name, reason, outcome, renews, "{message}");
     }
 }

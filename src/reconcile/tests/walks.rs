@@ -236,7 +236,7 @@ impl World {
         let slot = Slot::new(slots.clone(), slots.acquire_owned().await.unwrap());
         let done = Box::pin(reconcile(&self.context, &slot, &input, self.memory.clone())).await;
         self.memory = done.memory;
-        done.outcome
+        done.ending.as_str()
     }
 
     /// Another resource of the same refresh token needs a token.
