@@ -27,8 +27,8 @@
 //! | [`ops`] | logs, metrics, endpoints, events, leader election, shutdown |
 //! | [`cli`] | `run`, `crd`, `check` |
 //!
-//! What others say, which may hold a token, goes through `redact` before it is told.
-//! Time, randomness and the environment come in as parameters; `cli::run` puts the parts together.
+//! What others say may hold a token: it goes through `redact` before it is told. Time, randomness and the
+//! environment come in as parameters; `cli::run` puts the parts together.
 
 pub mod api;
 pub mod cli;
