@@ -291,8 +291,7 @@ impl Lead {
         Failure {
             reason: Reason::RateLimited,
             message: format!(
-                "Squadcast asked for a pause with several refresh tokens of region \"{}\" (HTTP 429): \
-                 wait, it is tried again by itself.",
+                "Squadcast asked for a pause with several refresh tokens of region \"{}\" (HTTP 429).",
                 region.name
             ),
             status: None,

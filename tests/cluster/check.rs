@@ -69,6 +69,7 @@ async fn check_tells_the_way_the_answer_the_life_and_the_clock() {
     standin.script("rt-check", Reply::error(429).retry_after("7"));
     let limited = check(&region, &standin, &[]).await;
     assert_eq!((fact(&limited, "status"), fact(&limited, "wait")), ("HTTP 429", "Squadcast asks for 7 s"));
+    assert!(fact(&limited, "message").ends_with("Wait, then check again."), "{limited:?}");
     // A refusal tells of the clock, too, and where the refresh token came from.
     standin.script("rt-check", Reply::error(401).skew(600));
     let rejected = check(&region, &standin, &[]).await;

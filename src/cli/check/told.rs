@@ -119,6 +119,7 @@ impl Way {
             Reason::RequestRejected | Reason::RefreshTokenRejected => {
                 format!("The refresh token was read from \"{}\".", self.from)
             }
+            Reason::RateLimited | Reason::ServiceUnavailable => "Wait, then check again.".to_owned(),
             Reason::Timeout | Reason::ConnectionFailed => {
                 format!("If it stays, {}", between("this machine", &self.region))
             }

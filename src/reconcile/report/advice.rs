@@ -16,6 +16,7 @@ pub(super) fn told(case: &Case<'_>, trouble: &Trouble) -> String {
         Reason::PaymentRequired => format!(
             "Or use another organization's refresh token: store it in Secret \"{name}\" under \"{key}\"."
         ),
+        Reason::RateLimited | Reason::ServiceUnavailable => "Wait: it is tried again by itself.".to_owned(),
         Reason::Timeout | Reason::ConnectionFailed => {
             format!("It is tried again by itself; if it stays, {}", between("the operator", &spec.region))
         }

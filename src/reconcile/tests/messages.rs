@@ -208,3 +208,12 @@ fn a_rejection_names_the_secret_and_key_that_the_refresh_token_came_from() {
         assert!(message.contains(": store "), "{message}");
     }
 }
+
+#[test]
+fn what_passes_by_itself_is_said_to() {
+    for reason in [Reason::RateLimited, Reason::ServiceUnavailable, Reason::Timeout, Reason::ConnectionFailed]
+    {
+        let message = message(reason);
+        assert!(message.contains("t is tried again by itself"), "{message}");
+    }
+}

@@ -44,19 +44,11 @@ impl Words<'_> {
     }
 
     pub(super) fn rate_limited(&self) -> String {
-        format!(
-            "{}. Squadcast asks to slow down in region \"{}\": wait, it is tried again by itself.",
-            self.answered(),
-            self.region.name
-        )
+        format!("{}. Squadcast asks to slow down in region \"{}\".", self.answered(), self.region.name)
     }
 
     pub(super) fn unavailable(&self) -> String {
-        format!(
-            "{}. Squadcast has a fault of its own in region \"{}\": wait, it is tried again by itself.",
-            self.answered(),
-            self.region.name
-        )
+        format!("{}. Squadcast has a fault of its own in region \"{}\".", self.answered(), self.region.name)
     }
 
     pub(super) fn flawed(&self, flaw: &Flaw) -> String {

@@ -79,11 +79,11 @@ fn errors_in_squadcasts_words() {
         (403, Reason::RefreshTokenRejected, "revoked, its user was removed"),
         (402, Reason::PaymentRequired, "plan has ended"),
         (429, Reason::RateLimited, "slow down"),
-        (409, Reason::ServiceUnavailable, "wait, it is tried again by itself"),
-        (500, Reason::ServiceUnavailable, "wait, it is tried again by itself"),
-        (502, Reason::ServiceUnavailable, "wait, it is tried again by itself"),
-        (503, Reason::ServiceUnavailable, "wait, it is tried again by itself"),
-        (599, Reason::ServiceUnavailable, "wait, it is tried again by itself"),
+        (409, Reason::ServiceUnavailable, "Squadcast has a fault of its own in region"),
+        (500, Reason::ServiceUnavailable, "Squadcast has a fault of its own in region"),
+        (502, Reason::ServiceUnavailable, "Squadcast has a fault of its own in region"),
+        (503, Reason::ServiceUnavailable, "Squadcast has a fault of its own in region"),
+        (599, Reason::ServiceUnavailable, "Squadcast has a fault of its own in region"),
         (302, Reason::InvalidResponse, "redirect is not followed"),
         (405, Reason::InvalidResponse, "no meaning"),
     ] {
@@ -93,6 +93,8 @@ fn errors_in_squadcasts_words() {
         let start = format!("auth.squadcast.com answered HTTP {status}, \"no such thing\"");
         assert!(failure.message.starts_with(&start), "{}", failure.message);
         assert!(failure.message.contains(advice), "{}", failure.message);
+        // `check` tries nothing again; what does says so itself.
+        assert!(!failure.message.contains("by itself"), "{}", failure.message);
     }
 }
 
