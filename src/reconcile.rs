@@ -9,6 +9,7 @@ mod decide;
 mod ending;
 mod input;
 mod learned;
+mod log;
 mod meanwhile;
 mod memory;
 mod observe;

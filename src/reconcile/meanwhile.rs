@@ -6,7 +6,7 @@ use std::pin::Pin;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::{Acted, Aftermath, Case, Context, Credential, Decision, report, status, walk::log_not_ready};
+use super::{Acted, Aftermath, Case, Context, Credential, Decision, log, report, status};
 use crate::{
     api::{Condition, ConditionType, SquadcastCredentialStatus},
     schedule::plus,
@@ -47,7 +47,7 @@ pub(super) async fn attempt<T>(
         }
         match status::write(&ctx.client, credential, &next).await {
             Ok(Some(resource_version)) => {
-                log_not_ready(credential, &next);
+                log::not_ready(credential, &next);
                 told = Some(Credential { resource_version, status: next, ..credential.clone() });
             }
             Ok(None) => {}

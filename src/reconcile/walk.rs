@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     Acted, Aftermath, Case, Context, Credential, Decision, Done, Duty, Ending, Input, Known, Learned, Memory,
     Observation, Pending, Report, Trouble, act, aftermath, decide,
     decide::decide_unread,
-    meanwhile, observe, report, status,
+    log, meanwhile, observe, report, status,
     unreadable::{Unreadable, unreadable},
 };
 use crate::{
-    api::{Condition, ConditionType, Reason, SquadcastCredentialStatus},
+    api::{Reason, SquadcastCredentialStatus},
     schedule::plus,
     slots::Slot,
 };
@@ -194,7 +194,7 @@ impl<'a> Walk<'a> {
             // Another process leads by now, and tells.
             return Done { memory: self.memory, learned: self.learned, wake: None, ending: Ending::Dropped };
         }
-        log(&self.current, &report);
+        log::report(&self.current, &report);
         for note in report.events {
             (self.ctx.tell)(&self.current, note);
         }
@@ -245,38 +245,4 @@ fn restless(credential: &Credential) -> Trouble {
     let message =
         format!("Secret \"{name}\" kept changing while it was to be written: see who else writes it");
     Trouble::new(Reason::WriteFailed, message)
-}
-
-/// One line where `Ready` turns False: nothing else tells of it when it happens between two attempts.
-pub(super) fn log_not_ready(credential: &Credential, next: &SquadcastCredentialStatus) {
-    let ready = next.condition(ConditionType::Ready);
-    let was = credential.status.condition(ConditionType::Ready).is_some_and(Condition::is_true);
-    if let Some(ready) = ready.filter(|ready| was && !ready.is_true()) {
-        warn!(
-            namespace = &*credential.key.namespace,
-            name = &*credential.key.name,
-            reason = &*ready.reason,
-            "there is no usable token any more: {}",
-            ready.message
-        );
-    }
-}
-
-/// One line for each outcome.
-fn log(credential: &Credential, report: &Report) {
-    log_not_ready(credential, &report.status);
-    if matches!(report.ending, Ending::Unchanged | Ending::Waiting) && report.events.is_empty() {
-        return;
-    }
-    let (namespace, name, outcome) =
-        (&*credential.key.namespace, &*credential.key.name, report.ending.as_str());
-    let synced = report.status.condition(ConditionType::Synced);
-    let reason = synced.map_or("", |c| &*c.reason);
-    let message = synced.map_or("", |c| &*c.message);
-    if matches!(report.ending, Ending::Failed | Ending::Blocked) {
-        warn!(namespace, name, reason, outcome, "{message}");
-    } else {
-        let renews = report.status.renew_at.map(|t| t.to_string());
-        info!(namespace, name, reason, outcome, renews, "{message}");
-    }
 }
