@@ -60,7 +60,7 @@ pub struct Issued {
 }
 
 impl Acted {
-    /// The target is as the resource asks for. What is to follow a token can follow: see [`super::aftermath`].
+    /// The target is as the resource asks for. What is to follow a token can follow: see `aftermath.rs`.
     pub fn is_done(&self, decision: &Decision) -> bool {
         match self {
             Self::Issued(_) | Self::Rewritten(_) => true,
