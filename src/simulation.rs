@@ -3,7 +3,7 @@
 //!
 //! A script of faults and of what users do is drawn at random (`script`) and played (`play`): Squadcast has its moods
 //! (`squadcast`), the API server its outages, lost answers, conflicts and refusals (`cluster`, `secrets`), the watches
-//! lag and start over (`feed`), the process is told to stop, dies at any request and loses the lease (`operator`), the
+//! lag and start over (`feed`), the process is told to stop, dies at any request and loses the lease (`process`), the
 //! clock is set and the machine sleeps (`time`). All the while somebody who knows the truth looks at it:
 //!
 //! | promise | where |
@@ -21,8 +21,10 @@
 mod cluster;
 mod feed;
 mod judge;
+mod objects;
 mod operator;
 mod play;
+mod process;
 mod promises;
 mod regressions;
 mod run;

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{
-    operator::Process,
+    objects::{Item, Kind, NAMESPACE, merge, refusal},
+    process::Process,
     script::{Api, Refusal},
     secrets::Secrets,
     time::{DAWN, Time},
@@ -26,24 +27,6 @@ use super::{
 
 /// How long it takes garbage collection to see that an owner is gone.
 const COLLECTED: Duration = Duration::from_secs(3);
-
-pub(super) const NAMESPACE: &str = "team";
-
-/// What a watch is told.
-#[derive(Clone, Debug)]
-pub(super) enum Item {
-    Applied(Arc<Value>),
-    Deleted(Arc<Value>),
-    /// It has to start over.
-    Expired,
-}
-
-/// What is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Credentials,
-    Secrets,
-}
 
 /// What is wrong with the API server, and with what others do to it.
 pub(super) struct Faults {
@@ -233,13 +216,6 @@ impl Cluster {
     }
 }
 
-pub(super) fn refusal(code: u16, message: &str) -> (u16, Arc<Value>) {
-    let answer = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "reason": "",
-    });
-    (code, Arc::new(answer))
-}
-
 impl State {
     /// Milliseconds, from 1 to 32.
     fn roll(&mut self) -> u64 {
@@ -338,25 +314,6 @@ impl State {
 /// The resource whose status a request writes.
 fn name_of_status(path: &str) -> Option<&str> {
     path.strip_suffix("/status")?.rsplit('/').next()
-}
-
-/// Merges as RFC 7386 says.
-pub(super) fn merge(into: &mut Value, patch: &Value) {
-    let Some(fields) = patch.as_object() else {
-        *into = patch.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    let Some(map) = into.as_object_mut() else { return };
-    for (key, value) in fields {
-        if value.is_null() {
-            map.remove(key);
-        } else {
-            merge(map.entry(key.clone()).or_insert(Value::Null), value);
-        }
-    }
 }
 
 /// The body of an answer, in one piece.

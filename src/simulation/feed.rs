@@ -8,7 +8,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{
-    cluster::{Cluster, Item, Kind},
+    cluster::Cluster,
+    objects::{Item, Kind},
     script::Api,
     time::Time,
     wrong::Wrong,

@@ -1,20 +1,14 @@
 //! A process of the operator: its real parts, put together as `cli::run` does, at the edges of the model.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
 
-use super::{cluster::Cluster, feed::Feed, judge::Judge, squadcast::Squadcast, time::Time, wrong::Wrong};
+use super::{
+    cluster::Cluster, feed::Feed, judge::Judge, process::Process, squadcast::Squadcast, time::Time,
+    wrong::Wrong,
+};
 use crate::{
     controller::{Controller, Index, Kinds, Settings, SharedIndex, Watch},
     ops::{health::Heartbeat, metrics::Metrics, shutdown::Shutdown},
@@ -24,73 +18,6 @@ use crate::{
 
 /// How long work in hand may take after a signal.
 const PATIENCE: Duration = Duration::from_secs(25);
-
-/// What happens to a process. Clones are the same process.
-#[derive(Clone)]
-pub(super) struct Process(Arc<Fate>);
-
-struct Fate {
-    number: u64,
-    dead: AtomicBool,
-    leads: AtomicBool,
-    /// Dies after so many more requests; whether the next one is still done.
-    dies: Mutex<Option<(u32, bool)>>,
-    died: Notify,
-}
-
-impl Process {
-    fn new(number: u64) -> Self {
-        Self(Arc::new(Fate {
-            number,
-            dead: AtomicBool::new(false),
-            leads: AtomicBool::new(true),
-            dies: Mutex::new(None),
-            died: Notify::new(),
-        }))
-    }
-
-    pub(super) fn number(&self) -> u64 {
-        self.0.number
-    }
-
-    pub(super) fn is_dead(&self) -> bool {
-        self.0.dead.load(Relaxed)
-    }
-
-    /// Counts a request. `Some`: the process dies at this one, after it was done or before.
-    pub(super) fn dies_at_this_request(&self) -> Option<bool> {
-        let mut dies = self.0.dies.lock().unwrap();
-        let (left, done) = dies.as_mut()?;
-        match left.checked_sub(1) {
-            Some(fewer) => {
-                *left = fewer;
-                None
-            }
-            None => Some(*done),
-        }
-    }
-
-    /// Never answers.
-    pub(super) async fn die<T>(&self) -> T {
-        self.0.dead.store(true, Relaxed);
-        self.0.died.notify_one();
-        std::future::pending().await
-    }
-
-    /// Waits until it has died.
-    pub(super) async fn died(&self) {
-        self.0.died.notified().await;
-    }
-
-    /// It will die after so many more requests.
-    pub(super) fn will_die(&self, requests: u32, done: bool) {
-        *self.0.dies.lock().unwrap() = Some((requests, done));
-    }
-
-    pub(super) fn survives(&self) {
-        *self.0.dies.lock().unwrap() = None;
-    }
-}
 
 /// A process that runs.
 pub(super) struct Operator {
@@ -131,7 +58,7 @@ impl Operator {
             clock: Box::new(clock),
             may_act: {
                 let process = process.clone();
-                Box::new(move || process.0.leads.load(Relaxed) && !process.is_dead())
+                Box::new(move || process.leads() && !process.is_dead())
             },
             still_wanted: index.still_wanted(&shutdown),
             still_there: index.still_there(),
@@ -162,17 +89,17 @@ impl Operator {
 
     /// It gets the lease, or loses it.
     pub(super) fn lead(&self, leads: bool) {
-        self.process.0.leads.store(leads, Relaxed);
+        self.process.set_leads(leads);
         self.lead.send_replace(leads);
     }
 
     pub(super) fn leads(&self) -> bool {
-        self.process.0.leads.load(Relaxed)
+        self.process.leads()
     }
 
     /// It is gone from one moment to the next.
     pub(super) fn kill(&self) {
-        self.process.0.dead.store(true, Relaxed);
+        self.process.end();
         self.task.abort();
     }
 
@@ -208,7 +135,7 @@ impl Transport for Link {
             if self.process.is_dead() {
                 return self.process.die().await;
             }
-            let may = self.process.0.leads.load(Relaxed);
+            let may = self.process.leads();
             judge.asked(cluster, squadcast, &self.world.time, token, self.process.number(), may);
             let answer = squadcast.exchange(token, self.process.number()).await;
             if self.process.is_dead() {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::cluster::{Item, NAMESPACE, merge, refusal};
+use super::objects::{Item, NAMESPACE, merge, refusal};
 use crate::api::names;
 
 #[derive(Default)]

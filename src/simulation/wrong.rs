@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::cluster::merge;
+use super::objects::merge;
 use crate::{
     api::names,
     squadcast::{Failure, Grant},
