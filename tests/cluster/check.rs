@@ -1,5 +1,7 @@
 //! `check`: what it tells besides the reason, for people and for programs.
 
+mod reason;
+
 use serde_json::{Value, json};
 
 use crate::command::{Ended, run_with};
@@ -11,12 +13,18 @@ const IN_ENVIRONMENT: [(&str, &str); 1] = [("SQUADCAST_REFRESH_TOKEN", "rt-check
 
 /// `check` of this region, which trusts this stand-in.
 async fn check(region: &str, standin: &Squadcast, more: &[&str]) -> Ended {
-    check_with(region, standin, more, &IN_ENVIRONMENT).await
+    check_with(region, standin, more, &IN_ENVIRONMENT, "").await
 }
 
-async fn check_with(region: &str, standin: &Squadcast, more: &[&str], env: &[(&str, &str)]) -> Ended {
+async fn check_with(
+    region: &str,
+    standin: &Squadcast,
+    more: &[&str],
+    env: &[(&str, &str)],
+    input: &str,
+) -> Ended {
     let (region, ca) = (format!("--region={region}"), format!("--ca-file={}", standin.ca_file().display()));
-    let ended = run_with(&[&["check", &region, &ca], more].concat(), env, "").await;
+    let ended = run_with(&[&["check", &region, &ca], more].concat(), env, input).await;
     assert!(!ended.all().contains("rt-") && !ended.all().contains(CANARY), "{ended:?}");
     ended
 }
@@ -84,7 +92,7 @@ async fn check_tells_the_way_the_answer_the_life_and_the_clock() {
         "{said}"
     );
     assert!(!refused.out.contains("\nclock"), "{refused:?}");
-    let unsent = check_with(&region, &standin, &[], &[("SQUADCAST_REFRESH_TOKEN", " ")]).await;
+    let unsent = check_with(&region, &standin, &[], &[("SQUADCAST_REFRESH_TOKEN", " ")], "").await;
     assert_eq!(fact(&unsent, "tls"), "not reached: no answer came");
     let plain = format!("test=http://127.0.0.1:{}", free_port());
     let refused = check(&plain, &standin, &["--insecure-allow-http"]).await;
@@ -104,7 +112,7 @@ async fn check_names_the_proxy_and_what_goes_unencrypted() {
     let port = standin.url().rsplit(':').next().expect("a port").to_owned();
     let through = proxy.url().replace("://", "://alice:hunter2@");
     let env = [IN_ENVIRONMENT[0], ("HTTPS_PROXY", &*through)];
-    let ended = check_with(&format!("test=https://localhost:{port}"), &standin, &[], &env).await;
+    let ended = check_with(&format!("test=https://localhost:{port}"), &standin, &[], &env, "").await;
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(fact(&ended, "proxy"), proxy.url().trim_end_matches('/'), "{ended:?}");
     assert!(!ended.all().contains("hunter2"), "{ended:?}");
@@ -116,13 +124,13 @@ async fn check_knows_the_regions_of_the_operator_beside_it() {
     standin.accept("rt-check");
     let beside = format!("one=https://127.0.0.1:1  test={}", standin.url());
     let env = [IN_ENVIRONMENT[0], ("SQUADCAST_OPERATOR_REGION", &*beside)];
-    let ended = check_with("test", &standin, &[], &env).await;
+    let ended = check_with("test", &standin, &[], &env, "").await;
     assert_eq!((ended.code, fact(&ended, "region")), (0, "test"), "{ended:?}");
     // The flag wins.
     let elsewhere = format!("test=https://127.0.0.1:{}", free_port());
-    assert_eq!(check_with(&elsewhere, &standin, &[], &env).await.code, 1);
+    assert_eq!(check_with(&elsewhere, &standin, &[], &env, "").await.code, 1);
     let wrong = [IN_ENVIRONMENT[0], ("SQUADCAST_OPERATOR_REGION", "one=nothing")];
-    let ended = check_with("us", &standin, &[], &wrong).await;
+    let ended = check_with("us", &standin, &[], &wrong, "").await;
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(ended.err.starts_with("squadcast-operator: SQUADCAST_OPERATOR_REGION: "), "{ended:?}");
 }
@@ -163,7 +171,8 @@ async fn check_tells_programs_the_same_as_one_object() {
     );
     assert_eq!(told["token"], Value::Null);
     let unsent = json!({ "tls": "notReached", "clockSkewSeconds": null });
-    let none = check_with(&region, &standin, &["--output=json"], &[("SQUADCAST_REFRESH_TOKEN", " ")]).await;
+    let none =
+        check_with(&region, &standin, &["--output=json"], &[("SQUADCAST_REFRESH_TOKEN", " ")], "").await;
     assert_eq!((none.code, &object(&none)["reason"]), (1, &json!("RefreshTokenInvalid")));
     for field in ["tls", "clockSkewSeconds"] {
         assert_eq!(object(&none)[field], unsent[field], "{field}");

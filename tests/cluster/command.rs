@@ -8,6 +8,9 @@ use tokio::process::Command;
 use crate::OPERATOR;
 use crate::support::DEADLINE;
 
+/// What a user information of a URL in these tests holds; nothing may repeat it.
+pub const PASSWORD: &str = "hunter2";
+
 /// How it ended, and what it wrote.
 #[derive(Debug)]
 pub struct Ended {
@@ -44,5 +47,19 @@ pub async fn run_with(args: &[&str], env: &[(&str, &str)], input: &str) -> Ended
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).expect("text"),
         err: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+/// It ended with this code, said one line to people, and nothing to programs.
+pub fn says_one_line(what: &str, ended: &Ended, code: i32, parts: &[&str]) {
+    assert_eq!(ended.code, code, "{what}: {ended:?}");
+    assert!(ended.out.is_empty(), "{what}: {ended:?}");
+    let line = ended.err.strip_suffix('\n').unwrap_or_else(|| panic!("{what}: {ended:?}"));
+    assert!(line.starts_with("squadcast-operator: ") && !line.contains(['\n', '\r']), "{what}: {ended:?}");
+    for part in parts {
+        assert!(line.contains(part), "{what}: no {part:?} in {line:?}");
+    }
+    for word in ["panicked", "backtrace", "RUST_", "Error {", "Err(", PASSWORD] {
+        assert!(!line.contains(word), "{what}: {word:?} in {line:?}");
     }
 }
