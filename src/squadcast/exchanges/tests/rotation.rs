@@ -1,0 +1,82 @@
+//! A refresh token that an answer replaces: who is served by it, and what waits until it is written back.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_token_serves_its_holders_too() {
+    let world = World::open([Script::Rotate("token b")]);
+    assert_eq!(world.ask(A).await, "access 1 -> token b");
+    assert_eq!(world.ask(EARLIER).await, "access 1 -> token b");
+    assert_eq!(world.ask(Who { token: "token b", ..EARLIER }).await, "access 1");
+    assert_eq!(*world.fake.hooks.lock().unwrap(), ["us success", "us rotated"]);
+    // Nobody writes back: the old one goes on being used.
+    assert_eq!(world.ask(Who { not_before: 1, ..A }).await, "access 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_until_a_rotated_token_is_written_back() {
+    let world = Arc::new(World::open([Script::Rotate("token b")]));
+    assert_eq!(world.ask(Who { hold: true, ..A }).await, "access 1 -> token b");
+    pass(1).await;
+    let waiting = world.begin(A).await;
+    assert_eq!(world.ask(EARLIER).await, "access 1 -> token b");
+    assert!(!waiting.is_finished());
+    world.written_back("token a");
+    assert_eq!(waiting.await.unwrap(), "access 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_back_that_takes_long_is_handed_on() {
+    let world = Arc::new(World::open([Script::Rotate("token b")]));
+    let writer = Who { hold: true, ..A };
+    assert_eq!(world.ask(writer).await, "access 1 -> token b");
+    pass(1).await;
+    assert_eq!(world.ask(writer).await, "pending access 1 -> token b");
+    pass(3600).await;
+    assert_eq!(world.ask(writer).await, "pending access 1 -> token b");
+    assert_eq!(world.ask(EARLIER).await, "pending access 1 -> token b");
+    assert_eq!(world.sent().len(), 1);
+    world.written_back("token a");
+    assert_eq!(world.ask(A).await, "access 2");
+    // Nobody that writes back has asked for hours: they are gone.
+    let world = World::open([Script::Rotate("token b")]);
+    assert_eq!(world.ask(writer).await, "access 1 -> token b");
+    pass(7201).await;
+    assert_eq!(world.ask(A).await, "access 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_back_is_due_whoever_made_the_request() {
+    let world = Arc::new(World::shut());
+    world.fake.script.lock().unwrap().push_back(Script::Rotate("token b"));
+    let (leader, writer) = (world.begin(A).await, world.begin(Who { hold: true, ..A }).await);
+    writer.abort();
+    world.open_doors(9);
+    assert_eq!(leader.await.unwrap(), "access 1 -> token b");
+    pass(11).await;
+    assert_eq!(world.ask(A).await, "pending access 1 -> token b");
+    // And where it gets the answer only later.
+    let world = World::open([Script::Rotate("token b")]);
+    assert_eq!(world.ask(A).await, "access 1 -> token b");
+    pass(11).await;
+    assert_eq!(world.ask(Who { hold: true, ..EARLIER }).await, "access 1 -> token b");
+    pass(11).await;
+    assert_eq!(world.ask(A).await, "pending access 1 -> token b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_back_that_begins_stops_what_is_about_to_be_sent() {
+    let rate = Rate { per_second: 10.0, in_flight: 1 };
+    let world = Arc::new(World::new(Some(1), rate, [Script::Rotate("token b")]));
+    assert_eq!(world.ask(A).await, "access 1 -> token b");
+    pass(1).await;
+    let other = world.begin(Who { token: "token c", ..A }).await;
+    let about_to_send = world.begin(A).await;
+    assert_eq!(world.ask(Who { hold: true, ..EARLIER }).await, "access 1 -> token b");
+    world.open_doors(9);
+    assert_eq!(other.await.unwrap(), "access 2");
+    settle().await;
+    assert_eq!(world.sent(), ["token a", "token c"]);
+    world.written_back("token a");
+    assert_eq!(about_to_send.await.unwrap(), "access 3");
+}
