@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::OPERATOR;
-use crate::administrator::{forbid, grant, kubectl, permit, wait_probe};
+use crate::administrator::{forbid, grant, permit, wait_probe};
 use crate::setting;
 use crate::steps::conditions;
 use crate::support::controlplane::definition_file;
@@ -233,7 +233,7 @@ async fn an_administrator_who_takes_and_gives_is_got_over() {
     let (world, name) = (&scene.world, scene.world.namespace.clone());
     let user = format!("limited-{name}");
 
-    let take = async || kubectl(world, &["delete", "rolebinding", "operator", "-n", &name]);
+    let take = async || drop(world.kubectl(&["delete", "rolebinding", "operator"]));
     scene
         .outage("rights withdrawn and returned", Reach::All, take, async || grant(world, &user, RIGHTS))
         .await;
@@ -256,13 +256,13 @@ async fn an_administrator_who_takes_and_gives_is_got_over() {
             rules: [{{ apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [secrets] }}] }}] }}"#
         ));
     };
-    let unhook = async || kubectl(world, &["delete", "validatingwebhookconfiguration", &name]);
+    let unhook = async || drop(world.kubectl(&["delete", "validatingwebhookconfiguration", &name]));
     scene.outage("a webhook that nobody answers", Reach::All, hook, unhook).await;
 
     let quota = async || {
         world.kubectl_apply("{ apiVersion: v1, kind: ResourceQuota, metadata: { name: full }, spec: { hard: { count/events.events.k8s.io: '0' } } }");
     };
-    let no_quota = async || kubectl(world, &["delete", "resourcequota", "full", "-n", &name]);
+    let no_quota = async || drop(world.kubectl(&["delete", "resourcequota", "full"]));
     scene.outage("a quota on events", Reach::All, quota, no_quota).await;
 
     storm(&scene).await;
@@ -308,7 +308,7 @@ async fn definition_gone(scene: &Scene) {
     let crd = "squadcastcredentials.credentials.squadcast.com";
     let began = Instant::now();
     let before = scene.front.asked().len();
-    blocking(|| kubectl(world, &["delete", "crd", crd]));
+    blocking(|| world.kubectl(&["delete", "crd", crd]));
     tokio::time::sleep_until((began + Duration::from_secs(setting("OUTAGE", 4))).into()).await;
     let (asked, lasted) = (scene.front.asked().len() - before, began.elapsed());
     install_crd(&world.client, &std::fs::read_to_string(definition_file()).unwrap()).await;
@@ -335,7 +335,7 @@ async fn namespace_gone(scene: &Scene) {
         .await;
     tokio::time::sleep_until((began + Duration::from_secs(setting("OUTAGE", 4))).into()).await;
     let (asked, lasted) = (scene.front.asked().len() - before, began.elapsed());
-    kubectl(world, &["create", "namespace", &name]);
+    world.kubectl(&["create", "namespace", &name]);
     grant(world, &format!("limited-{name}"), RIGHTS);
     let over = Instant::now();
     scene.resources().await;

@@ -10,14 +10,24 @@ pub const WORDS: &str = "the security team forbids this Secret today";
 
 /// Refuses every write of a Secret whose name ends so, with words of its own.
 pub fn forbid(world: &World, suffix: &str) {
-    refuse(world, "CREATE, UPDATE", &format!("object.metadata.name.endsWith('{suffix}')"));
+    refuse(
+        world,
+        "CREATE, UPDATE",
+        &format!("object.metadata.name.endsWith('{suffix}')"),
+        &format!("message: {WORDS}"),
+    );
 }
 
 /// Refuses to delete a Secret whose name ends so.
 pub async fn forbid_deletion(world: &World, suffix: &str) {
     let probe = format!("there{suffix}");
     world.put_secret(&probe, &[]).await;
-    refuse(world, "DELETE", &format!("oldObject.metadata.name.endsWith('{suffix}')"));
+    refuse(
+        world,
+        "DELETE",
+        &format!("oldObject.metadata.name.endsWith('{suffix}')"),
+        &format!("message: {WORDS}"),
+    );
     let params = DeleteParams { dry_run: true, ..DeleteParams::default() };
     eventually("the API server to have noticed", DEADLINE, async || {
         world.secrets().delete(&probe, &params).await.is_err()
@@ -25,7 +35,8 @@ pub async fn forbid_deletion(world: &World, suffix: &str) {
     .await;
 }
 
-fn refuse(world: &World, operations: &str, which: &str) {
+/// Refuses what is done so to Secrets of which this is true, and says this.
+pub fn refuse(world: &World, operations: &str, which: &str, says: &str) {
     let name = &world.namespace;
     world.kubectl_apply(&format!(
         r#"
@@ -39,8 +50,8 @@ spec:
     resourceRules:
       - {{ apiGroups: [""], apiVersions: [v1], operations: [{operations}], resources: [secrets] }}
   validations:
-    - expression: "!{which}"
-      message: "{WORDS}"
+    - expression: "!({which})"
+      {says}
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
@@ -60,18 +71,15 @@ pub async fn wait_probe(world: &World, suffix: &str, allowed: bool) {
     .await;
 }
 
-/// kubectl as administrator, which has to succeed.
-pub fn kubectl(world: &World, args: &[&str]) {
-    let output = world.plane.kubectl(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 pub async fn permit(world: &World, suffix: &str) {
     for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
-        kubectl(world, &["delete", kind, &world.namespace]);
+        world.kubectl(&["delete", kind, &world.namespace]);
     }
     wait_probe(world, suffix, true).await;
 }
+
+/// What the operator may do with Secrets where the chart installs it.
+pub const ALL: &str = "get, list, watch, create, patch, delete";
 
 /// Gives a user these verbs on Secrets, and all else that the operator needs.
 pub fn grant(world: &World, user: &str, verbs: &str) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     OPERATOR,
-    administrator::grant,
+    administrator::{ALL, grant},
     steps::{Stage, conditions, failures, instant, message, target},
     support::{DEADLINE, eventually, world::World},
 };
@@ -18,7 +18,7 @@ use crate::{
 async fn without_the_right_to_read_a_target_that_exists_is_no_reason_to_spin() {
     let world = World::new("no-get").await;
     let user = format!("limited-{}", world.namespace);
-    grant(&world, &user, "get, list, watch, create, patch, delete");
+    grant(&world, &user, ALL);
     let names = ["kept", "edited", "foreign"];
     for name in names {
         world.refresh_token(&format!("{name}-source"), &format!("rt-{name}")).await;
@@ -57,7 +57,7 @@ async fn without_the_right_to_read_a_target_that_exists_is_no_reason_to_spin() {
         let exchanges = usize::from(name != "foreign");
         assert_eq!(world.squadcast.count(&format!("rt-{name}")), exchanges, "{name}");
     }
-    grant(&world, &user, "get, list, watch, create, patch, delete");
+    grant(&world, &user, ALL);
     world.wait_for("kept", "Synced", "True", "Synced").await;
     eventually("the edited one to be repaired", DEADLINE, async || {
         let token = world.secret_data("edited-target").await.remove("access_token").unwrap_or_default();

@@ -3,14 +3,14 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     OPERATOR,
-    administrator::{WORDS, forbid, grant, kubectl, permit, wait_probe},
+    administrator::{ALL, WORDS, forbid, grant, permit, refuse, wait_probe},
     steps::{Stage, conditions, failures, message, source, target, wait_of},
     support::{
-        DEADLINE, Gate, Reply, eventually,
+        DEADLINE, Gate, Operator, Reply, eventually,
         eventually::unless,
         world::{REGION, World},
     },
@@ -52,28 +52,13 @@ async fn a_webhook_that_repeats_what_it_sees_tells_no_token() {
     let stage = Stage::new("echo").await;
     stage.resource("one", Reply::token()).await;
     stage.settled("one").await;
-    let name = &stage.namespace;
-    stage.kubectl_apply(&format!(
-        r#"
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicy
-metadata: {{ name: {name} }}
-spec:
-  failurePolicy: Fail
-  matchConstraints:
-    namespaceSelector: {{ matchLabels: {{ kubernetes.io/metadata.name: {name} }} }}
-    resourceRules:
-      - {{ apiGroups: [""], apiVersions: [v1], operations: [UPDATE], resources: [secrets] }}
-  validations:
-    - expression: "!('echo' in object.metadata.labels)"
-      messageExpression: "'was ' + string(oldObject.data.access_token) + ' is ' + string(object.data.access_token)"
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicyBinding
-metadata: {{ name: {name} }}
-spec: {{ policyName: {name}, validationActions: [Deny] }}
-"#
-    ));
+    let repeated = "'was ' + string(oldObject.data.access_token) + ' is ' + string(object.data.access_token)";
+    refuse(
+        &stage,
+        "UPDATE",
+        "'echo' in object.metadata.labels",
+        &format!("messageExpression: \"{repeated}\""),
+    );
     let held = stage.written("one").await.0;
     let held = [BASE64.encode(&held), held];
     let labels = json!({ "metadata": { "labels": { "echo": "x" } } });
@@ -109,32 +94,34 @@ async fn a_quota_is_no_lack_of_rights() {
     stage.source("one", Reply::token()).await;
     stage.kubectl_apply(quota);
     // As the quota controller would.
-    let namespace = stage.namespace.clone();
-    kubectl(
-        &stage,
-        &[
-            "patch",
-            "resourcequota",
-            "full",
-            "-n",
-            &namespace,
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            full,
-        ],
-    );
+    stage.kubectl(&["patch", "resourcequota", "full", "--subresource=status", "--type=merge", "-p", full]);
     wait_probe(&stage, "-target", false).await;
     stage.credential("one", &source("one"), &target("one")).await;
     let resource = stage.wait_conditions("one", "Ready=False WriteFailed, Synced=False WriteFailed").await;
     let said = message(&resource, "Synced");
     assert!(said.contains("quota"), "{said}");
-    kubectl(&stage, &["delete", "resourcequota", "full", "-n", &namespace]);
+    stage.kubectl(&["delete", "resourcequota", "full"]);
     stage.settled("one").await;
     assert_eq!(stage.exchanges("one"), 1);
 }
 
 const FORBIDDEN: &str = "Ready=False Forbidden, Synced=False Forbidden";
+
+/// An operator with no rights but those of this user.
+async fn limited(world: &World, user: &str) -> Operator {
+    let operator = world.launch_as(OPERATOR, user, &[]).start();
+    operator.wait_ready().await;
+    operator
+}
+
+/// Waits until the resource `one` counts more failures than these.
+async fn fails_again(world: &World, count: i64) -> Value {
+    eventually("further failures", DEADLINE, async || {
+        let resource = world.get("one").await.ok_or("no resource")?;
+        if failures(&resource) > count { Ok(resource) } else { Err(resource["status"].to_string()) }
+    })
+    .await
+}
 
 #[tokio::test]
 async fn without_the_right_to_write_one_exchange_is_spent_and_the_right_is_asked_for_before_another() {
@@ -142,8 +129,7 @@ async fn without_the_right_to_write_one_exchange_is_spent_and_the_right_is_asked
     let user = format!("limited-{}", world.namespace);
     grant(&world, &user, "get, list, watch");
     world.refresh_token("source", "rt").await;
-    let operator = world.launch_as(OPERATOR, &user, &[]).start();
-    operator.wait_ready().await;
+    let operator = limited(&world, &user).await;
     world.credential("one", "source", "target").await;
     let resource = world.wait_for("one", "Synced", "False", "Forbidden").await;
     assert_eq!(conditions(&resource), FORBIDDEN);
@@ -154,18 +140,12 @@ async fn without_the_right_to_write_one_exchange_is_spent_and_the_right_is_asked
     // Another process, which has not got that token: it asks for the right first.
     operator.kill();
     operator.wait_exit(DEADLINE).await;
-    let operator = world.launch_as(OPERATOR, &user, &[]).start();
-    operator.wait_ready().await;
-    let count = failures(&resource);
-    eventually("further failures", DEADLINE, async || {
-        let resource = world.get("one").await.ok_or("no resource")?;
-        if failures(&resource) > count { Ok(resource) } else { Err(resource["status"].to_string()) }
-    })
-    .await;
+    let _operator = limited(&world, &user).await;
+    fails_again(&world, failures(&resource)).await;
     assert_eq!(conditions(&world.get("one").await.unwrap()), FORBIDDEN);
     assert_eq!(world.squadcast.count("rt"), 1);
 
-    grant(&world, &user, "get, list, watch, create, patch, delete");
+    grant(&world, &user, ALL);
     world.wait_ready("one").await;
     assert_eq!(world.squadcast.count("rt"), 2);
 }
@@ -178,8 +158,7 @@ async fn without_the_right_to_write_back_the_right_is_asked_for_before_an_exchan
     world.refresh_token("source", "rt").await;
     world.squadcast.accept("rt-next");
     world.squadcast.script("rt", Reply::token().refresh_token("rt-next"));
-    let operator = world.launch_as(OPERATOR, &user, &[]).start();
-    operator.wait_ready().await;
+    let operator = limited(&world, &user).await;
     let mut spec = json!({ "region": REGION, "target": { "name": "target" } });
     spec["refreshTokenSecretRef"] = json!({ "name": "source" });
     spec["refreshTokenRotation"] = "WriteBack".into();
@@ -192,16 +171,10 @@ async fn without_the_right_to_write_back_the_right_is_asked_for_before_an_exchan
     // Another process has not got the new refresh token; it makes sure that it could save the next one.
     operator.kill();
     operator.wait_exit(DEADLINE).await;
-    let operator = world.launch_as(OPERATOR, &user, &[]).start();
-    operator.wait_ready().await;
-    let count = failures(&resource);
-    eventually("further failures", DEADLINE, async || {
-        let resource = world.get("one").await.ok_or("no resource")?;
-        if failures(&resource) > count { Ok(resource) } else { Err(resource["status"].to_string()) }
-    })
-    .await;
+    let _operator = limited(&world, &user).await;
+    fails_again(&world, failures(&resource)).await;
     assert_eq!(world.squadcast.count("rt"), 1);
-    grant(&world, &user, "get, list, watch, create, patch, delete");
+    grant(&world, &user, ALL);
     world.wait_ready("one").await;
 }
 
@@ -211,8 +184,7 @@ async fn without_the_right_to_read_nothing_is_asked_of_squadcast() {
     let user = format!("limited-{}", world.namespace);
     grant(&world, &user, "list, watch");
     world.refresh_token("source", "rt").await;
-    let operator = world.launch_as(OPERATOR, &user, &[]).start();
-    operator.wait_ready().await;
+    let _operator = limited(&world, &user).await;
     world.credential("one", "source", "target").await;
     let resource = world.wait_for("one", "Synced", "False", "Forbidden").await;
     assert_eq!(conditions(&resource), FORBIDDEN);
@@ -227,11 +199,7 @@ async fn without_the_right_to_read_nothing_is_asked_of_squadcast() {
     world.wait_for("one", "Synced", "False", "Forbidden").await;
 
     // What happens to the Secret does not shorten the wait; a renewal that is asked for does, and is echoed.
-    let waiting = eventually("some failures", DEADLINE, async || {
-        let resource = world.get("one").await.ok_or("no resource")?;
-        if failures(&resource) > 1 { Ok(resource) } else { Err(resource["status"].to_string()) }
-    })
-    .await;
+    let waiting = fails_again(&world, 1).await;
     for n in 0..20 {
         let label = json!({ "metadata": { "labels": { "n": n.to_string() } } });
         let params = PatchParams::default();
@@ -248,7 +216,7 @@ async fn without_the_right_to_read_nothing_is_asked_of_squadcast() {
     let more = failures(&world.get("one").await.unwrap()) - failures(&waiting);
     assert!(more <= 3, "{more}");
 
-    grant(&world, &user, "get, list, watch, create, patch, delete");
+    grant(&world, &user, ALL);
     world.wait_ready("one").await;
     assert_eq!(world.squadcast.count("rt"), 1);
 }
@@ -258,7 +226,7 @@ async fn a_namespace_that_is_deleted_ends_work_without_a_word() {
     let stage = Stage::new("namespace-gone").await;
     let gate = Gate::new();
     stage.resource("one", Reply::token().hold(&gate)).await;
-    let finalizers = |list: serde_json::Value| json!({ "metadata": { "finalizers": list } });
+    let finalizers = |list: Value| json!({ "metadata": { "finalizers": list } });
     stage.patch("one", finalizers(json!(["test.example/hold"]))).await;
     stage.squadcast.wait_for_count("rt-one", 1, DEADLINE).await;
     let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(stage.client.clone());

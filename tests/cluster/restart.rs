@@ -5,32 +5,16 @@ use serde_json::{Value, json};
 
 use crate::{
     OPERATOR,
-    administrator::grant,
+    administrator::{ALL, grant},
     steps::{Stage, assert_backed_off, conditions, failures, message, spec, target},
     support::{DEADLINE, Reply, eventually, world::World},
 };
 
 const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
 
-/// A workload without Pods: there are no nodes, and what counts is its template.
-fn workload(world: &World, kind: &str, name: &str) {
-    let (more, replicas) = match kind {
-        "Deployment" => ("", "replicas: 0,"),
-        "StatefulSet" => ("serviceName: none,", "replicas: 0,"),
-        _ => ("", ""),
-    };
-    world.kubectl_apply(&format!(
-        "{{ apiVersion: apps/v1, kind: {kind}, metadata: {{ name: {name} }}, spec: {{ {more} {replicas} \
-         selector: {{ matchLabels: {{ app: {name} }} }}, template: {{ metadata: {{ labels: {{ app: {name} }} }}, \
-         spec: {{ containers: [{{ name: c, image: none.example/none }}] }} }} }} }}"
-    ));
-}
-
 /// The generation of a workload, which counts the changes of its template, and the template's annotations.
 fn seen(world: &World, kind: &str, name: &str) -> (i64, Value) {
-    let output = world.plane.kubectl(&["get", kind, name, "-n", &world.namespace, "-o", "json"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let object: Value = serde_json::from_str(&world.kubectl(&["get", kind, name, "-o", "json"])).unwrap();
     let generation = object["metadata"]["generation"].as_i64().unwrap();
     (generation, object["spec"]["template"]["metadata"]["annotations"].clone())
 }
@@ -47,7 +31,7 @@ async fn workloads_restart_once_for_each_change_after_the_first_issue() {
     let mut stage = Stage::new("restarts").await;
     let workloads = KINDS.map(|kind| (kind, "app"));
     for (kind, name) in workloads {
-        workload(&stage, kind, name);
+        stage.workload(kind, name);
     }
     stage.source("one", Reply::token()).await;
     stage.apply("one", restarting("one", &workloads)).await;
@@ -93,7 +77,7 @@ async fn status_of(world: &World, before: &Value) {
 #[tokio::test]
 async fn workloads_restart_once_where_the_operator_was_killed_before_or_after_restarting_them() {
     let mut stage = Stage::new("restart-killed").await;
-    workload(&stage, "Deployment", "app");
+    stage.workload("Deployment", "app");
     stage.source("one", Reply::token()).await;
     stage.apply("one", restarting("one", &[("Deployment", "app")])).await;
     let first = stage.settled("one").await;
@@ -112,10 +96,8 @@ async fn workloads_restart_once_where_the_operator_was_killed_before_or_after_re
     stage
         .restart(async |world| {
             status_of(world, &first).await;
-            let output =
-                world.plane.kubectl(&["delete", "deployment", "app", "-n", &world.namespace, "--wait=true"]);
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            workload(world, "Deployment", "app");
+            world.kubectl(&["delete", "deployment", "app", "--wait=true"]);
+            world.workload("Deployment", "app");
         })
         .await;
     stage.wait_status("one", "the hash", |r| hash(r) == hash(&renewed)).await;
@@ -127,7 +109,7 @@ async fn workloads_restart_once_where_the_operator_was_killed_before_or_after_re
 #[tokio::test]
 async fn a_workload_that_is_missing_holds_up_neither_the_token_nor_the_others() {
     let mut stage = Stage::new("restart-missing").await;
-    workload(&stage, "Deployment", "there");
+    stage.workload("Deployment", "there");
     stage.source("one", Reply::token()).await;
     let workloads = [("StatefulSet", "missing"), ("Deployment", "there")];
     stage.apply("one", restarting("one", &workloads)).await;
@@ -148,7 +130,7 @@ async fn a_workload_that_is_missing_holds_up_neither_the_token_nor_the_others() 
     assert!(stage.outcomes("failed") >= 2.0, "it is counted and logged as a failure");
 
     // It is still owed when another operator comes.
-    stage.restart(async |world| workload(world, "StatefulSet", "missing")).await;
+    stage.restart(async |world| world.workload("StatefulSet", "missing")).await;
     stage.settled("one").await;
     assert_eq!(seen(&stage, "StatefulSet", "missing").0, 2);
     assert_eq!(seen(&stage, "Deployment", "there").0, 2, "it was restarted for this change already");
@@ -159,8 +141,8 @@ async fn a_workload_that_is_missing_holds_up_neither_the_token_nor_the_others() 
 async fn a_lack_of_rights_names_the_value_of_the_chart() {
     let world = World::new("restart-forbidden").await;
     let user = format!("limited-{}", world.namespace);
-    grant(&world, &user, "get, list, watch, create, patch, delete");
-    workload(&world, "Deployment", "app");
+    grant(&world, &user, ALL);
+    world.workload("Deployment", "app");
     let operator = world.launch_as(OPERATOR, &user, &[]).start();
     operator.wait_ready().await;
     world.refresh_token("one-source", "rt-one").await;

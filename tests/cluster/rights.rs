@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     OPERATOR,
-    administrator::grant,
+    administrator::{ALL, grant},
     support::{
         DEADLINE, eventually,
         world::{REGION, World},
@@ -25,7 +25,7 @@ fn owned(policy: &str) -> Value {
 async fn a_target_gets_and_loses_its_owner_where_the_api_server_asks_for_the_right_to_set_one() {
     let world = World::new("owners").await;
     let user = format!("limited-{}", world.namespace);
-    grant(&world, &user, "get, list, watch, create, patch, delete");
+    grant(&world, &user, ALL);
     world.refresh_token("source", "rt").await;
     world.apply("one", owned("Orphan")).await;
     let uid = world.get("one").await.unwrap()["metadata"]["uid"].clone();

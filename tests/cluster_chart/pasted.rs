@@ -68,8 +68,7 @@ fn commands(path: &str, heading: &str, part: &str) -> String {
 async fn documented() -> (World, Release) {
     let plane = empty_cluster();
     let mut world = World::bare(&plane, "unused").await;
-    let created = plane.kubectl(&["create", "namespace", "team"]);
-    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    world.kubectl(&["create", "namespace", "team"]);
     "team".clone_into(&mut world.namespace);
     let release = Release::new(&plane, "squadcast-operator", "squadcast-operator");
     release.apply(&json!({
@@ -138,22 +137,7 @@ async fn the_runbooks_commands_mend_and_lose_nothing() {
             }),
         )
         .await;
-    world.kubectl_apply(
-        &json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": { "name": "consumer" },
-            "spec": {
-                "replicas": 0,
-                "selector": { "matchLabels": { "app": "consumer" } },
-                "template": {
-                    "metadata": { "labels": { "app": "consumer" } },
-                    "spec": { "containers": [{ "name": "consumer", "image": "consumer" }] },
-                },
-            },
-        })
-        .to_string(),
-    );
+    world.workload("Deployment", "consumer");
     let spec = json!({
         "region": "us",
         "refreshTokenSecretRef": { "name": "squadcast-refresh-token" },

@@ -8,7 +8,7 @@ use crate::document::{section, tells};
 use crate::prometheus::{Prometheus, rules};
 use crate::release::{Release, file};
 use crate::support::world::{World, condition};
-use crate::support::{ControlPlane, DEADLINE, Squadcast, eventually};
+use crate::support::{DEADLINE, Squadcast, eventually};
 
 /// One fault: what happened, the resource that shows it, and the alert that tells of it.
 struct Fault {
@@ -91,20 +91,7 @@ async fn renew(world: &World, name: &str, when: &str) {
 
 /// Three resources, and all is well.
 async fn begin(world: &World, eu: &Squadcast) {
-    let deployment = json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": { "name": "reports" },
-        "spec": {
-            "replicas": 0,
-            "selector": { "matchLabels": { "app": "reports" } },
-            "template": {
-                "metadata": { "labels": { "app": "reports" } },
-                "spec": { "containers": [{ "name": "reports", "image": "reports" }] },
-            },
-        },
-    });
-    world.kubectl_apply(&deployment.to_string());
+    world.workload("Deployment", "reports");
     let workloads = json!([{ "kind": "Deployment", "name": "reports" }]);
     issue(world, &world.squadcast, "pager", "us", json!({})).await;
     issue(world, eu, "fleet", "eu", json!({})).await;
@@ -151,10 +138,10 @@ fn runbook(alert: &Value) -> String {
     format!("[docs/{path}#{anchor}]({path}#{anchor}):\n\n{quoted}\n")
 }
 
-fn kubectl(plane: &ControlPlane, args: &[&str]) -> String {
-    let output = plane.kubectl(args);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    format!("```console\n$ kubectl {}\n{}```\n", args.join(" "), String::from_utf8_lossy(&output.stdout))
+/// The command that asks about a resource, and what it prints.
+fn kubectl(world: &World, verb: &str, name: &str) -> String {
+    let (namespace, said) = (&world.namespace, world.kubectl(&[verb, "sqc", name]));
+    format!("```console\n$ kubectl -n {namespace} {verb} sqc {name}\n{said}```\n")
 }
 
 /// The alert of a fault, once it fires.
@@ -189,9 +176,8 @@ async fn three_faults_as_the_person_who_is_paged_sees_them() {
     let mut page = HEAD.to_owned();
     for fault in &FAULTS {
         let alert = alert(&prometheus, fault).await;
-        let namespace = &*world.namespace;
-        let get = kubectl(&world.plane, &["-n", namespace, "get", "sqc", fault.name]);
-        let describe = kubectl(&world.plane, &["-n", namespace, "describe", "sqc", fault.name]);
+        let get = kubectl(&world, "get", fault.name);
+        let describe = kubectl(&world, "describe", fault.name);
         let _ = write!(
             page,
             "\n## {}\n\n{}\n\n{get}\n{describe}\nThe alert:\n\n```text\n{}```\n\nIts runbook, {}",

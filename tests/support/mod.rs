@@ -20,6 +20,7 @@ pub mod audit;
 pub mod controlplane;
 pub mod eventually;
 pub mod front;
+pub mod kubectl;
 pub mod operator;
 pub mod pki;
 pub mod process;

@@ -230,12 +230,6 @@ impl World {
     pub async fn event_reasons(&self, name: &str) -> Vec<String> {
         self.events(name).await.into_iter().filter_map(|event| event.reason).collect()
     }
-
-    /// Applies any YAML in this namespace with kubectl.
-    pub fn kubectl_apply(&self, yaml: &str) {
-        let output = self.plane.kubectl_with(&["apply", "--namespace", &self.namespace, "-f", "-"], yaml);
-        assert!(output.status.success(), "kubectl apply: {}", String::from_utf8_lossy(&output.stderr));
-    }
 }
 
 /// How the resource is called in the API.

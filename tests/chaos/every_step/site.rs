@@ -104,11 +104,7 @@ impl Site {
         world.squadcast.script(&token, work.reply());
         world.put_secret(&format!("{name}-source"), &[("refresh_token", &token)]).await;
         if *work == Work::Restart {
-            world.kubectl_apply(&format!(
-                r"{{ apiVersion: apps/v1, kind: Deployment, metadata: {{ name: {name}-app }}, spec: {{ replicas: 0,
-                selector: {{ matchLabels: {{ a: b }} }}, template: {{ metadata: {{ labels: {{ a: b }} }},
-                spec: {{ containers: [{{ name: a, image: a }}] }} }} }} }}"
-            ));
+            world.workload("Deployment", &format!("{name}-app"));
         }
         if !work.issues_first() {
             world.apply(name, work.spec(name)).await;

@@ -9,13 +9,6 @@ use super::{
 };
 use crate::support::world::World;
 
-fn kubectl(world: &World, args: &[&str]) -> String {
-    let output = world.plane.kubectl(&[&["--namespace", &world.namespace], args].concat());
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "kubectl {args:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 #[tokio::test]
 async fn kubectl_warns_of_or_refuses_a_field_that_is_unknown() {
     let world = World::new("unknown").await;
@@ -56,7 +49,7 @@ async fn kubectl_shows_what_matters_in_columns() {
     patched.unwrap();
 
     let table = |args: &[&str]| -> Vec<Vec<String>> {
-        let text = kubectl(&world, &[&["get"], args].concat());
+        let text = world.kubectl(&[&["get"], args].concat());
         let cells = |line: &str| {
             line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
         };
@@ -99,7 +92,7 @@ async fn resources_are_selected_by_region_target_and_source() {
         ("spec.region=us,spec.target.name!=mine,spec.refreshTokenSecretRef.name=source", vec!["plain"]),
         ("spec.region=none", vec![]),
     ] {
-        let found = kubectl(&world, &["get", "sqc", "-o", "name", "--field-selector", selector]);
+        let found = world.kubectl(&["get", "sqc", "-o", "name", "--field-selector", selector]);
         let found: Vec<_> = found.lines().filter_map(|line| line.split('/').nth(1)).collect();
         assert_eq!(found, names, "{selector}");
     }
@@ -111,7 +104,7 @@ async fn kubectl_explains_every_field() {
     let schema = schema(&definition().await);
     assert!(schema.description.clone().is_some_and(|text| text.contains("Squadcast access token")));
     for root in ["spec", "status"] {
-        let tree = kubectl(&world, &["explain", &format!("squadcastcredential.{root}"), "--recursive"]);
+        let tree = world.kubectl(&["explain", &format!("squadcastcredential.{root}"), "--recursive"]);
         let fields = fields(root, &schema.properties.as_ref().unwrap()[root]);
         assert!(fields.len() > 10);
         for (path, field) in fields {
@@ -128,7 +121,7 @@ async fn kubectl_explains_every_field() {
             );
         }
     }
-    let explained = kubectl(&world, &["explain", "sqc.spec.refreshTokenRotation"]);
+    let explained = world.kubectl(&["explain", "sqc.spec.refreshTokenRotation"]);
     let explained = explained.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(explained.contains("Do not use WriteBack where Git"), "{explained}");
     assert!(explained.contains("ENUM") && explained.contains("Ignore"), "{explained}");

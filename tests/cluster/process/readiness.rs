@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     OPERATOR,
-    administrator::grant,
+    administrator::{ALL, grant},
     support::{
         Component, ControlPlane, DEADLINE, Operator,
         controlplane::definition_file,
@@ -61,8 +61,7 @@ async fn waits_for_the_api_server_then_for_the_definition_and_then_works() {
 async fn is_ready_only_when_the_secrets_of_every_namespace_are_listed() {
     let (here, there) = (World::new("here").await, World::new("there").await);
     let user = format!("limited-{}", here.namespace);
-    let all = "get, list, watch, create, patch, delete";
-    grant(&here, &user, all);
+    grant(&here, &user, ALL);
     grant(&there, &user, "get");
     let namespaces = format!("--namespaces={}", there.namespace);
     let operator = here.launch_as(OPERATOR, &user, &[]).arg(namespaces).start();
@@ -75,6 +74,6 @@ async fn is_ready_only_when_the_secrets_of_every_namespace_are_listed() {
     .await;
     waits_for(&operator, &["may not list and watch Secrets", &there.namespace]).await;
     assert!(!operator.log().contains("was interrupted"), "{}", operator.log());
-    grant(&there, &user, all);
+    grant(&there, &user, ALL);
     operator.wait_ready().await;
 }
