@@ -47,8 +47,9 @@ fn exists(level: &str, path: &str) -> bool {
             let inline = joined.strip_suffix("/tests").unwrap_or(&joined);
             vec![format!("src/{joined}.rs"), format!("src/{inline}.rs")]
         }
-        "chart" | "cluster_image" | "workflows" => vec![format!("tests/{level}.rs")],
-        "wire" | "docs" | "cluster" | "cluster_chart" | "cluster_monitoring" | "chaos" | "pods" => {
+        "chart" | "workflows" => vec![format!("tests/{level}.rs")],
+        "wire" | "docs" | "cluster" | "cluster_chart" | "cluster_image" | "cluster_monitoring" | "chaos"
+        | "pods" => {
             vec![format!("tests/{level}/{joined}.rs")]
         }
         _ => vec![],

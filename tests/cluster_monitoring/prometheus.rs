@@ -61,7 +61,7 @@ impl Prometheus {
     }
 
     fn get(&self, path: &str) -> Result<Value, String> {
-        let (status, body) = http_get(self.port, path).map_err(|error| error.to_string())?;
+        let (status, body) = http_get(("127.0.0.1", self.port), path).map_err(|error| error.to_string())?;
         let mut answer: Value = serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
         if status == 200 { Ok(answer["data"].take()) } else { Err(format!("{status} {body}")) }
     }

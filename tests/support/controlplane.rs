@@ -1,8 +1,9 @@
-//! A real Kubernetes control plane: etcd, kube-apiserver and kube-controller-manager as processes on 127.0.0.1.
+//! A real Kubernetes control plane: etcd, kube-apiserver and kube-controller-manager as processes of this machine.
 //!
 //! `tests/controlplane/build.sh` builds them; `SQUADCAST_TEST_BIN` names a folder with other versions of them.
 //! With `SQUADCAST_TEST_KEEP` set, logs and data stay after the test.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,6 +48,8 @@ pub struct Options {
     pub api_server_flags: Vec<String>,
     /// The API server's port, where any that is free will not do.
     pub port: Option<u16>,
+    /// A cluster of IPv6 alone: the API server is on `::1` and nowhere else, and Services have addresses of that kind.
+    pub ipv6: bool,
 }
 
 /// One of the processes.
@@ -62,7 +65,7 @@ pub struct ControlPlane {
     folder: PathBuf,
     ca: Ca,
     admin: Identity,
-    port: u16,
+    address: SocketAddr,
     commands: [Command; 3],
     processes: Mutex<Vec<Supervised>>,
     audit: Mutex<AuditLog>,
@@ -108,12 +111,14 @@ impl ControlPlane {
         let ca = Ca::new("control plane of a test");
         launch::write_files(&folder, &ca);
         let manager = folder.join("controller-manager.kubeconfig");
-        let (port, etcd_port) = (options.port.unwrap_or_else(free_port), free_port());
+        let etcd_port = free_port();
+        let ip: IpAddr = if options.ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+        let address = SocketAddr::new(ip, options.port.unwrap_or_else(free_port));
         let plane = Self {
             admin: ca.client("admin", &["system:masters"]),
             commands: [
                 launch::etcd(&bin, &folder, etcd_port, free_port()),
-                launch::api_server(&bin, &folder, port, etcd_port, &options.api_server_flags),
+                launch::api_server(&bin, &folder, address, etcd_port, &options.api_server_flags),
                 launch::controller_manager(&bin, &folder, &manager, &options.controllers),
             ],
             processes: Mutex::new(Vec::new()),
@@ -121,7 +126,7 @@ impl ControlPlane {
             files: AtomicU32::new(0),
             folder,
             ca,
-            port,
+            address,
         };
         plane.write_kubeconfig("controller-manager", &plane.ca.client("system:kube-controller-manager", &[]));
         plane.write_kubeconfig("admin", &plane.admin);
@@ -206,7 +211,12 @@ impl ControlPlane {
     }
 
     pub fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.port)
+        format!("https://{}", self.address)
+    }
+
+    /// Where the API server is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Data, logs and kubeconfigs; gone when the control plane ends.

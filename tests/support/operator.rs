@@ -1,7 +1,7 @@
 //! The operator as a process: started from its binary, asked over its HTTP port, ended by signals.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,12 +31,13 @@ pub struct Launch {
     args: Vec<String>,
     env: Vec<(String, String)>,
     user: String,
+    ipv6: bool,
 }
 
 impl Launch {
     /// `program` is `env!("CARGO_BIN_EXE_squadcast-operator")` in a test.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: Vec::new(), env: Vec::new(), user: String::new() }
+        Self { program: program.into(), args: Vec::new(), env: Vec::new(), user: String::new(), ipv6: false }
     }
 
     #[must_use]
@@ -69,16 +70,26 @@ impl Launch {
         self
     }
 
+    /// It listens on `[::]`, as it does by itself, and is asked on `[::1]`, as by a kubelet of a cluster of IPv6 alone.
+    #[must_use]
+    pub fn ipv6(mut self) -> Self {
+        self.ipv6 = true;
+        self
+    }
+
     /// Starts `run` and does not wait.
     pub fn start(self) -> Operator {
         let folder = tempfile::Builder::new().prefix("squadcast-operator-").tempdir();
         let folder = folder.expect("a temporary folder").keep();
         let port = free_port();
+        let (listen, asked): (IpAddr, IpAddr) = if self.ipv6 {
+            (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into())
+        } else {
+            (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into())
+        };
         let mut command = Command::new(&self.program);
         command.arg("run");
-        if !self.args.iter().any(|arg| arg.starts_with("--listen")) {
-            command.arg(format!("--listen=127.0.0.1:{port}"));
-        }
+        command.arg(format!("--listen={}", SocketAddr::new(listen, port)));
         command.args(&self.args);
         for name in HIDDEN {
             command.env_remove(name);
@@ -90,7 +101,12 @@ impl Launch {
         }
         command.envs(self.env);
         let process = Supervised::start("operator", &folder, &command).expect("the operator's binary");
-        Operator { log: process.log_path().to_owned(), process: Mutex::new(process), port, user: self.user }
+        Operator {
+            log: process.log_path().to_owned(),
+            process: Mutex::new(process),
+            address: SocketAddr::new(asked, port),
+            user: self.user,
+        }
     }
 }
 
@@ -99,7 +115,7 @@ impl Launch {
 pub struct Operator {
     process: Mutex<Supervised>,
     log: PathBuf,
-    port: u16,
+    address: SocketAddr,
     user: String,
 }
 
@@ -111,7 +127,7 @@ impl Operator {
 
     /// The port of its endpoints.
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     pub fn pid(&self) -> u32 {
@@ -159,7 +175,7 @@ impl Operator {
 
     /// Status and body of a path on its own port.
     pub fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
-        http_get(self.port, path)
+        http_get(self.address, path)
     }
 
     /// The text of `/metrics`.
@@ -207,12 +223,12 @@ impl Drop for Operator {
     }
 }
 
-/// GET over plain HTTP from a port of 127.0.0.1.
-pub fn http_get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+/// GET over plain HTTP.
+pub fn http_get(address: impl ToSocketAddrs, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     // An answer to HTTP/1.0 has no chunks and ends with the connection.
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;

@@ -26,7 +26,7 @@ use state::{Shared, now};
 pub use wire::http_date;
 
 /// Whom its certificate is for: this machine, and the address at which Pods find it where there are Pods.
-pub const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "10.96.0.1"];
+pub const NAMES: [&str; 4] = ["127.0.0.1", "::1", "localhost", "10.96.0.1"];
 
 /// What a client finds when it connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::controlplane::{ControlPlane, definition_file};
 use super::eventually::{DEADLINE, eventually};
 use super::front::Front;
 use super::operator::{Launch, Operator};
-use super::squadcast::Squadcast;
+use super::squadcast::{Squadcast, Tls};
 
 /// The field manager of what the tests apply, standing for the user.
 pub const USER: &str = "user";
@@ -60,7 +60,9 @@ impl World {
         let created = Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await;
         created.unwrap_or_else(|error| panic!("namespace {namespace}: {error}"));
         let plane = plane.clone();
-        Self { plane, client, namespace, squadcast: Squadcast::start(), operators: AtomicU32::new(0) }
+        // On the same kind of address as the API server, so that a cluster of IPv6 alone is one.
+        let squadcast = Squadcast::start_on(&plane.address().ip().to_string(), Tls::Valid);
+        Self { plane, client, namespace, squadcast, operators: AtomicU32::new(0) }
     }
 
     // Operators

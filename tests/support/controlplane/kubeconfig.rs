@@ -52,7 +52,7 @@ impl ControlPlane {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let file = self.folder.join(format!("front-{number}.kubeconfig"));
-        Front::start(format!("127.0.0.1:{}", self.port), config, file)
+        Front::start(self.address.to_string(), config, file)
     }
 
     pub(super) fn write_kubeconfig(&self, name: &str, identity: &Identity) -> PathBuf {

@@ -1,5 +1,6 @@
 //! The command lines of the control plane's processes, and the files that they read.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -51,7 +52,7 @@ pub fn built(module: &str, programs: &[&str]) -> PathBuf {
 
 /// Writes keys, certificates and the audit policy.
 pub fn write_files(folder: &Path, ca: &Ca) {
-    let server = ca.server(&["127.0.0.1", "10.96.0.1", "localhost", "kubernetes.default.svc"], false);
+    let server = ca.server(&["127.0.0.1", "::1", "10.96.0.1", "localhost", "kubernetes.default.svc"], false);
     let (signing, verifying) = signing_key();
     for (name, text) in [
         ("ca.crt", ca.pem()),
@@ -86,13 +87,22 @@ pub fn etcd(bin: &Path, folder: &Path, client_port: u16, peer_port: u16) -> Comm
     command
 }
 
-pub fn api_server(bin: &Path, folder: &Path, port: u16, etcd_port: u16, more: &[String]) -> Command {
+pub fn api_server(
+    bin: &Path,
+    folder: &Path,
+    address: SocketAddr,
+    etcd_port: u16,
+    more: &[String],
+) -> Command {
+    let services = if address.is_ipv6() { "fd00:10:96::/112" } else { "10.96.0.0/16" };
     let mut command = Command::new(bin.join("kube-apiserver"));
     command
         .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
-        .arg(format!("--secure-port={port}"))
-        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
-        .args(["--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/16"])
+        .arg(format!("--secure-port={}", address.port()))
+        .arg(format!("--bind-address={}", address.ip()))
+        .arg(format!("--advertise-address={}", address.ip()))
+        .arg("--endpoint-reconciler-type=none")
+        .arg(format!("--service-cluster-ip-range={services}"))
         .arg("--authorization-mode=RBAC")
         // As the strictest clusters have it: who sets an owner that blocks deletion needs a right of its own.
         .arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
