@@ -63,9 +63,6 @@ fn every_value_has_its_effect() {
             "--namespaces=one,two",
             "--selector=team=a,tier in (x,y)",
             "--require-source-label",
-            "--region=test=https://auth.example:8443,https://api.example",
-            "--region=us=https://api.squadcast.com/v3",
-            "--ca-file=/etc/squadcast-operator/ca/all.pem",
             "--concurrency=4",
         ]
     );
@@ -75,9 +72,19 @@ fn every_value_has_its_effect() {
         format!("images.example/op@{}", values["image"]["digest"].as_str().unwrap())
     );
     assert_eq!(deployment["spec"]["replicas"], 3);
-    assert_eq!(container["env"][0], json!({ "name": "HTTPS_PROXY", "value": "http://proxy.example:3128" }));
-    assert_eq!(container["env"][1], json!({ "name": "NO_PROXY", "value": "auth.example,.local" }));
-    assert_eq!(container["env"][2], values["extraEnv"][0]);
+    assert_eq!(
+        container["env"],
+        json!([
+            {
+                "name": "SQUADCAST_OPERATOR_REGION",
+                "value": "test=https://auth.example:8443,https://api.example us=https://api.squadcast.com/v3",
+            },
+            { "name": "SQUADCAST_OPERATOR_CA_FILE", "value": "/etc/squadcast-operator/ca/all.pem" },
+            { "name": "HTTPS_PROXY", "value": "http://proxy.example:3128" },
+            { "name": "NO_PROXY", "value": "auth.example,.local" },
+            values["extraEnv"][0],
+        ])
+    );
     assert_eq!(pod["volumes"], json!([{ "name": "ca", "secret": { "secretName": "authorities" } }]));
     assert_eq!(container["volumeMounts"][0]["mountPath"], "/etc/squadcast-operator/ca");
     assert_eq!(container["volumeMounts"][0].get("subPath"), None, "a part of a volume never changes");

@@ -117,15 +117,17 @@ impl Release {
         let kubeconfig = self.plane.kubeconfig_of(&self.namespace, &account).await;
         let mut args = container.args.unwrap_or_default();
         assert_eq!(args.remove(0), "run");
+        let mut env: Vec<(String, String)> = (container.env.into_iter().flatten())
+            .map(|var| (var.name, var.value.expect("a plain value")))
+            .collect();
         for mount in container.volume_mounts.unwrap_or_default() {
             let folder = self.mount(&pod, &mount.name).await;
-            for arg in &mut args {
-                *arg = arg.replace(&mount.mount_path, folder.to_str().expect("a path in UTF-8"));
+            for (_, value) in &mut env {
+                *value = value.replace(&mount.mount_path, folder.to_str().expect("a path in UTF-8"));
             }
         }
         let launch = Launch::new(OPERATOR).kubeconfig(&kubeconfig).user(&self.user().await).args(args);
-        let env = container.env.unwrap_or_default().into_iter();
-        env.fold(launch, |launch, var| launch.env(&var.name, var.value.expect("a plain value"))).start()
+        env.into_iter().fold(launch, |launch, (name, value)| launch.env(&name, value)).start()
     }
 
     /// A folder with what a volume of the Pod holds.

@@ -84,8 +84,11 @@ async fn in_a_cluster_of_ipv6_alone_it_finds_the_api_server_as_pods_do() {
     for (file, text) in [("token", token.trim()), ("ca.crt", &kubectl(&plane, &get)), ("namespace", system)] {
         image.place(&format!("/var/run/secrets/kubernetes.io/serviceaccount/{file}"), text.as_bytes());
     }
-    let operator = Launch::new(image.entry())
-        .args(args.skip(1))
+    let env = container["env"].as_array().unwrap().iter();
+    let text = |part: &Value| part.as_str().unwrap().to_owned();
+    let launch = Launch::new(image.entry()).args(args.skip(1));
+    let operator = env
+        .fold(launch, |launch, var| launch.env(&text(&var["name"]), text(&var["value"])))
         .env("KUBERNETES_SERVICE_HOST", plane.address().ip().to_string())
         .env("KUBERNETES_SERVICE_PORT", plane.address().port().to_string())
         .ipv6()

@@ -18,6 +18,7 @@ mod support;
 #[allow(dead_code, reason = "here its Pods are run by a kubelet")]
 mod release;
 
+mod check;
 mod consumer;
 mod image;
 mod life;

@@ -104,7 +104,7 @@ may do. */}}
 {{- fail "serviceAccount.name: the rights would go to the ServiceAccount default, which other Pods run as: name the one to use, or set rbac.create=false" }}
 {{- end }}
 {{- $values := dict "leader-election" "" "leader-election-name" "" "log-format" "logFormat" "log-filter" "logFilter"
-  "namespaces" "namespaces" "selector" "selector" "require-source-label" "requireSourceLabel" "ca-file" "caBundle" }}
+  "namespaces" "namespaces" "selector" "selector" "require-source-label" "requireSourceLabel" "region" "regions" "ca-file" "caBundle" }}
 {{- range $v.extraArgs }}
 {{- $flag := . | trimPrefix "--" | splitList "=" | first }}
 {{- if and (hasPrefix "--" .) (hasKey $values $flag) }}
@@ -116,6 +116,8 @@ may do. */}}
 {{- end }}
 {{- $insecure := has "--insecure-allow-http" (default list $v.extraArgs) }}
 {{- $env := dict }}
+{{- if $v.regions }}{{ $_ := set $env "SQUADCAST_OPERATOR_REGION" "regions" }}{{ end }}
+{{- if or $v.caBundle.configMap $v.caBundle.secret }}{{ $_ := set $env "SQUADCAST_OPERATOR_CA_FILE" "caBundle" }}{{ end }}
 {{- if $v.proxy.https }}{{ $_ := set $env "HTTPS_PROXY" "proxy.https" }}{{ end }}
 {{- if $v.proxy.noProxy }}{{ $_ := set $env "NO_PROXY" "proxy.noProxy" }}{{ end }}
 {{- range $v.extraEnv }}
