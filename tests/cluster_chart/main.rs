@@ -22,6 +22,7 @@ mod pasted;
 mod published;
 mod release;
 mod rights;
+mod schema;
 mod values;
 
 /// The binary under test.

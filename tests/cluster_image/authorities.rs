@@ -1,11 +1,24 @@
-//! Whom the image's program trusts, which holds no file of certificates.
+//! Whom the image's program trusts: the image holds no file of certificates.
 
 use crate::image::image;
 use crate::support::controlplane::repository;
 use crate::support::{Reply, Squadcast};
 
+/// What a public authority has signed cannot be had without a network: that the keys are there is shown, and that others
+/// are refused.
+#[test]
+fn its_program_brings_the_keys_of_all_public_authorities() {
+    let program = std::fs::read(image().root().join("squadcast-operator")).unwrap();
+    let roots = webpki_roots::TLS_SERVER_ROOTS;
+    assert!(roots.len() > 100);
+    for root in roots {
+        let key = root.subject_public_key_info.as_ref();
+        assert!(program.windows(key.len()).any(|part| part == key), "{:?}", root.subject);
+    }
+}
+
 #[tokio::test]
-async fn in_an_empty_root_it_trusts_public_authorities_and_no_others() {
+async fn in_an_empty_root_it_trusts_no_others_but_those_of_the_ca_file() {
     let squadcast = Squadcast::start();
     squadcast.script("rt-one", Reply::token());
     let image = image();
