@@ -21,7 +21,7 @@ use crate::{
         telemetry::{self, TelemetryError},
     },
     reconcile::{Context, Credential, Note},
-    squadcast::{Client, Exchanges, Hooks, Proxies, Rate, Regions, Settings},
+    squadcast::{Client, Exchanges, Hooks, Rate, Regions},
 };
 
 /// How long work in hand may take after a signal.
@@ -43,18 +43,8 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Stop> {
         );
         return Err(Usage::of("--selector", problem).into());
     }
-    let transport = transport(&args)?;
+    let transport = Client::new(args.squadcast.settings()?).map_err(|e| no_client(&e))?;
     runtime()?.block_on(serve(args, namespaces, regions, transport))
-}
-
-fn transport(args: &RunArgs) -> Result<Client, Stop> {
-    let proxies = Proxies::from_env().map_err(|e| Stop::Failure(e.to_string()))?;
-    let settings = Settings {
-        timeout: args.squadcast.exchange_timeout.as_std(),
-        ca_file: args.squadcast.ca_file.clone().filter(|path| !path.as_os_str().is_empty()),
-        proxies,
-    };
-    Client::new(settings).map_err(|e| no_client(&e))
 }
 
 /// The namespaces to watch, once each; none: all.

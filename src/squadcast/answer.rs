@@ -88,6 +88,13 @@ pub struct Failure {
     pub requested_at: Timestamp,
 }
 
+impl Failure {
+    /// A failure of which no answer tells more.
+    pub(crate) fn unanswered(reason: Reason, message: String, requested_at: Timestamp) -> Self {
+        Self { reason, message, status: None, retry_after: None, skew: None, requested_at }
+    }
+}
+
 /// An answer as it came, as far as it matters.
 pub struct Reply {
     /// The HTTP status.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     api::Reason,
     schedule::{self, Life, RenewalPolicy},
-    squadcast::{Failure, Grant, RefreshToken, Region, between},
+    squadcast::{Failure, Grant, RefreshToken, Region, advised, between},
 };
 
 /// Where the exchange goes.
@@ -125,8 +125,7 @@ impl Way {
             }
             _ => String::new(),
         };
-        let end = if advice.is_empty() || failure.message.ends_with('.') { "" } else { "." };
-        let message = format!("{}{end} {advice}", failure.message).trim_end().to_owned();
+        let message = advised(&failure.message, &advice);
         Told {
             retry_after_seconds: failure.retry_after.map(|wait| wait.as_secs()),
             clock_skew_seconds: failure.skew,
