@@ -75,7 +75,7 @@ pub(crate) struct RunArgs {
     /// Work only while holding a Lease, so that of several replicas one works.
     #[arg(long, env = "SQUADCAST_OPERATOR_LEADER_ELECTION")]
     leader_election: bool,
-    /// Namespace of the Lease [default: the pod's].
+    /// Namespace of the Lease [default: the Pod's].
     #[arg(long, value_name = "NAMESPACE", env = "SQUADCAST_OPERATOR_LEADER_ELECTION_NAMESPACE", value_parser = values::namespace)]
     leader_election_namespace: Option<String>,
     /// Name of the Lease.

@@ -142,7 +142,6 @@ fn the_flags_and_their_variables_and_defaults_are_documented() {
             .into_iter()
             .map(|(name, env, default)| match &*name {
                 "--region NAME=AUTH_URL[,API_URL]" => (name, env, "us, eu".to_owned()),
-                "--leader-election-namespace NAMESPACE" => (name, env, "the Pod's".to_owned()),
                 "--selector LABELS" => (name, env, "all".to_owned()),
                 _ => (name, env, default),
             })
