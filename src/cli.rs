@@ -17,7 +17,7 @@ use self::usage::Usage;
 use crate::{
     api::{self, SpecDuration},
     ops::{http::Listen, memory, telemetry::LogFormat},
-    squadcast::{ClientError, Regions},
+    squadcast::{ClientError, Proxies, Regions, Settings},
 };
 
 /// Exit code of a failure, as of a `check` that gets no token.
@@ -75,7 +75,7 @@ pub(crate) struct RunArgs {
     /// Work only while holding a Lease, so that of several replicas one works.
     #[arg(long, env = "SQUADCAST_OPERATOR_LEADER_ELECTION")]
     leader_election: bool,
-    /// Namespace of the Lease [default: the pod's].
+    /// Namespace of the Lease [default: the Pod's].
     #[arg(long, value_name = "NAMESPACE", env = "SQUADCAST_OPERATOR_LEADER_ELECTION_NAMESPACE", value_parser = values::namespace)]
     leader_election_namespace: Option<String>,
     /// Name of the Lease.
@@ -244,6 +244,17 @@ fn regions(extra: &[String], allow_http: bool) -> Result<Regions, Usage> {
         regions.add(text, allow_http).map_err(|e| Usage::of("--region", e.to_string()))?;
     }
     Ok(regions)
+}
+
+impl SquadcastArgs {
+    /// What a client for Squadcast is built from: these flags, and the proxies of the environment.
+    fn settings(&self) -> Result<Settings, Stop> {
+        Ok(Settings {
+            timeout: self.exchange_timeout.as_std(),
+            ca_file: self.ca_file.clone(),
+            proxies: Proxies::from_env().map_err(|e| Stop::Failure(e.to_string()))?,
+        })
+    }
 }
 
 /// A client for Squadcast cannot be built: for its certificates, which a flag names, or for what is around it.

@@ -26,9 +26,11 @@
 //! | [`secret`] | reading the refresh token, rendering, hashing and writing the target |
 //! | [`ops`] | logs, metrics, endpoints, events, leader election, shutdown |
 //! | [`cli`] | `run`, `crd`, `check` |
+//! | `redact` | the words of others, which may hold a token, made fit to be told |
+//! | `slots` | how many reconciles are at work at once |
+//! | `simulation` | the model of the world and the promises that hold in it; only for tests |
 //!
-//! What others say may hold a token: it goes through `redact` before it is told. Time, randomness and the
-//! environment come in as parameters; `cli::run` puts the parts together.
+//! Time, randomness and the environment come in as parameters; `cli::run` puts the parts together.
 
 pub mod api;
 pub mod cli;

@@ -20,6 +20,7 @@ pub(crate) mod fake_api;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::core::Status;
 
 /// What a failed request to the API server says: its own words where it answered, and never a part of a
 /// body that does not decode, which may be a Secret's.
@@ -43,6 +44,21 @@ pub(crate) fn describe(error: &kube::Error) -> String {
     }
 }
 
+/// Whether a refusal says that the namespace is being deleted, or gone: nothing in it is worth doing any more.
+pub(crate) fn is_of_ending_namespace(status: &Status) -> bool {
+    let details = status.details.as_ref();
+    let terminating = || {
+        let mut causes = details.into_iter().flat_map(|details| &details.causes);
+        causes.any(|cause| cause.reason == "NamespaceTerminating")
+            || status.message.contains("is being terminated")
+    };
+    match status.code {
+        404 if details.is_some_and(|details| details.kind == "namespaces") => true,
+        403 | 404 | 409 => terminating(),
+        _ => false,
+    }
+}
+
 /// The time as Kubernetes writes it, to the microsecond.
 pub(crate) fn micro_time(at: Timestamp) -> MicroTime {
     MicroTime(Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at))
@@ -50,6 +66,8 @@ pub(crate) fn micro_time(at: Timestamp) -> MicroTime {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -65,6 +83,22 @@ mod tests {
         assert_eq!(describe(&kube::Error::Api(status.boxed())), "no right to it");
         let status = kube::core::Status::failure("", "Forbidden").with_code(403);
         assert_eq!(describe(&kube::Error::Api(status.boxed())), "HTTP status 403 Forbidden");
+    }
+
+    #[test]
+    fn what_says_that_the_namespace_goes() {
+        for (status, ends) in [
+            (json!({ "code": 404, "details": { "kind": "namespaces", "name": "a" } }), true),
+            (json!({ "code": 404, "details": { "kind": "secrets", "name": "a" } }), false),
+            (json!({ "code": 403, "details": { "causes": [{ "reason": "NamespaceTerminating" }] } }), true),
+            (json!({ "code": 403, "message": "namespace a because it is being terminated" }), true),
+            (json!({ "code": 409, "message": "namespace a because it is being terminated" }), true),
+            (json!({ "code": 500, "message": "the server is being terminated" }), false),
+            (json!({ "code": 403, "message": "exceeded quota" }), false),
+        ] {
+            let read: Status = serde_json::from_value(status.clone()).unwrap();
+            assert_eq!(is_of_ending_namespace(&read), ends, "{status}");
+        }
     }
 
     #[test]

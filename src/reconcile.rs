@@ -38,11 +38,12 @@ pub use self::{
     memory::{Duty, Leftover, Memory, Pending},
     observe::{Content, FoundToken, Observation, Source, Target},
     ownership::{Claim, claim},
-    report::{Note, Report, report},
+    report::{Report, report},
     restart::Restarts,
     trouble::Trouble,
 };
 use crate::{
+    ops::events::Event,
     slots::Slot,
     squadcast::{Exchanges, Regions},
 };
@@ -51,7 +52,7 @@ use crate::{
 const ROUNDS: usize = 4;
 
 /// Passes an event on.
-pub type Tell = Box<dyn Fn(&Credential, Note) + Send + Sync>;
+pub type Tell = Box<dyn Fn(&Credential, Event) + Send + Sync>;
 
 /// What every reconcile needs. Clock, permission and news of the resource come in as functions.
 pub struct Context {

@@ -9,7 +9,7 @@ mod limits;
 mod region;
 mod token;
 
-pub(crate) use advice::between;
+pub(crate) use advice::{advised, between};
 pub use answer::{Body, Failure, Grant, Reply, classify};
 pub use client::{Client, ClientError, InvalidCaFile, InvalidProxy, Proxies, Settings};
 pub use exchanges::{Ask, Exchanges, Hooks, Outcome, Transport};

@@ -14,7 +14,7 @@ use super::{
     CheckArgs, CheckOutput, FAILURE, Stop, cannot_print, no_client, runtime,
     usage::{Usage, variable},
 };
-use crate::squadcast::{Client, Grant, Proxies, RefreshToken, Region, Regions, Settings};
+use crate::squadcast::{Client, Grant, RefreshToken, Region, Regions};
 
 mod told;
 
@@ -34,13 +34,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Stop> {
             format!("\"{name}\" is not known; write {}, or NAME=AUTH_URL[,API_URL]", known.join(" or "));
         Usage::of("--region", problem)
     })?;
-    let proxies = Proxies::from_env().map_err(|e| Stop::Failure(e.to_string()))?;
-    let proxy = proxies.of(&region.exchange_url);
-    let settings = Settings {
-        timeout: args.squadcast.exchange_timeout.as_std(),
-        ca_file: args.squadcast.ca_file.clone(),
-        proxies,
-    };
+    let settings = args.squadcast.settings()?;
+    let proxy = settings.proxies.of(&region.exchange_url);
     let client = Client::new(settings).map_err(|e| no_client(&e))?;
     let (from, token) = read_token(args.refresh_token_file.as_deref())?;
     let way = Way::new(region, proxy, from);

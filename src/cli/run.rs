@@ -11,7 +11,7 @@ use crate::{
     controller::{self, Controller, Index, Kinds, Scope, SharedIndex, Watch, Watches, secret_selectors},
     ops::{
         clients::{self, Clients},
-        events::{self, Event, EventSender, EventType, ObjectRef},
+        events::{self, Event, EventSender, ObjectRef},
         health::{Heartbeat, Readiness},
         http::{self, Endpoints},
         identity,
@@ -20,8 +20,8 @@ use crate::{
         shutdown::Shutdown,
         telemetry::{self, TelemetryError},
     },
-    reconcile::{Context, Credential, Note},
-    squadcast::{Client, Exchanges, Hooks, Proxies, Rate, Regions, Settings},
+    reconcile::{Context, Credential},
+    squadcast::{Client, Exchanges, Hooks, Rate, Regions},
 };
 
 /// How long work in hand may take after a signal.
@@ -43,18 +43,8 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, Stop> {
         );
         return Err(Usage::of("--selector", problem).into());
     }
-    let transport = transport(&args)?;
+    let transport = Client::new(args.squadcast.settings()?).map_err(|e| no_client(&e))?;
     runtime()?.block_on(serve(args, namespaces, regions, transport))
-}
-
-fn transport(args: &RunArgs) -> Result<Client, Stop> {
-    let proxies = Proxies::from_env().map_err(|e| Stop::Failure(e.to_string()))?;
-    let settings = Settings {
-        timeout: args.squadcast.exchange_timeout.as_std(),
-        ca_file: args.squadcast.ca_file.clone().filter(|path| !path.as_os_str().is_empty()),
-        proxies,
-    };
-    Client::new(settings).map_err(|e| no_client(&e))
 }
 
 /// The namespaces to watch, once each; none: all.
@@ -110,7 +100,7 @@ async fn serve(
         },
         still_wanted: index.still_wanted(&shutdown),
         still_there: index.still_there(),
-        tell: Box::new(move |credential, note| tell(&sender, credential, note)),
+        tell: Box::new(move |credential, event| tell(&sender, credential, event)),
     });
     let selector = args.selector.filter(|s| !s.trim().is_empty());
     let watches = Kinds {
@@ -175,14 +165,12 @@ fn elect(args: &RunArgs, client: &kube::Client, namespace: &str) -> (Option<Cand
     (Some(candidate), leadership)
 }
 
-fn tell(sender: &EventSender, credential: &Credential, note: Note) {
+fn tell(sender: &EventSender, credential: &Credential, event: Event) {
     let about = ObjectRef {
         namespace: credential.key.namespace.to_string(),
         name: credential.key.name.to_string(),
         uid: credential.uid.to_string(),
     };
-    let type_ = if note.warning { EventType::Warning } else { EventType::Normal };
-    let event = Event { type_, reason: note.reason, note: note.text };
     sender.send(about, event, Timestamp::now());
 }
 

@@ -65,15 +65,21 @@ impl From<&clap::Error> for Usage {
         // As clap has it, its value's name follows.
         let flag = text(ContextKind::InvalidArg).and_then(|flag| flag.split([' ', '=']).next());
         let (Some(flag), kind) = (flag, error.kind()) else {
-            return Self::general("say what to do: run, crd or check; see --help");
+            return Self::general(match error.kind() {
+                // It is not repeated: it may be a value whose command was forgotten.
+                ErrorKind::InvalidSubcommand => {
+                    "there is no such command; write run, crd or check; see --help"
+                }
+                _ => "say what to do: run, crd or check; see --help",
+            });
         };
         let value = text(ContextKind::InvalidValue).unwrap_or_default();
         match kind {
             // Where a flag's name was forgotten, its value stands alone: it may be a token, or a URL with a
             // password.
-            ErrorKind::UnknownArgument if !flag.starts_with('-') => {
-                Self::general("unexpected argument, not shown here: which flag is it for?; see --help")
-            }
+            ErrorKind::UnknownArgument if !flag.starts_with('-') => Self::general(
+                "unexpected argument, not shown here: write the flag that it is for before it; see --help",
+            ),
             ErrorKind::UnknownArgument => Self::of(
                 flag,
                 match text(ContextKind::SuggestedArg) {
@@ -105,6 +111,20 @@ impl From<&clap::Error> for Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_line_that_names_no_command_is_told_so() {
+        for (arguments, told) in [
+            (&["squadcast-operator"][..], "say what to do: run, crd or check; see --help"),
+            (
+                &["squadcast-operator", "chek"][..],
+                "there is no such command; write run, crd or check; see --help",
+            ),
+        ] {
+            let error = crate::cli::command().try_get_matches_from(arguments).unwrap_err();
+            assert_eq!(Usage::from(&error).to_string(), told);
+        }
+    }
 
     #[test]
     fn a_variable_is_named_where_it_gave_the_value() {

@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     describe,
     identity::{cut, random_hex},
+    is_of_ending_namespace,
     metrics::Metrics,
     micro_time,
     requests::{self, Body},
@@ -177,7 +178,8 @@ impl EventWorker {
 async fn post(client: Client, instance: Arc<str>, queued: Queued) -> Result<(), String> {
     match create(&client, queued, &instance).await {
         Ok(()) => Ok(()),
-        Err(error) if is_of_ending_namespace(&error) => Ok(()),
+        // Nobody is left who would read it.
+        Err(kube::Error::Api(status)) if status.code == 404 || is_of_ending_namespace(&status) => Ok(()),
         Err(error) => Err(describe(&error)),
     }
 }
@@ -188,14 +190,6 @@ async fn create(client: &Client, queued: Queued, instance: &str) -> Result<(), k
     let event = render(queued, instance);
     // What the API server makes of it is of no interest.
     requests::write::<IgnoredAny>(client, Method::POST, &path, Body::Object, &event).await.map(drop)
-}
-
-/// Whether the namespace is being deleted, or gone: nobody is left who would read the event.
-fn is_of_ending_namespace(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    status.code == 404
-        || (status.code == 403 && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating"))
 }
 
 /// The Event as the API server accepts it.

@@ -32,12 +32,7 @@ impl Readiness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(part)
     }
 
-    /// Whether nothing is waited for.
-    pub fn is_ready(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    /// One line for each part that waits: `<part>: <why>`.
+    /// One line for each part that waits: `<part>: <why>`. Ready where there is none.
     pub fn waiting(&self) -> Vec<String> {
         let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.iter().map(|(part, why)| format!("{part}: {why}")).collect()
@@ -81,9 +76,9 @@ mod tests {
         assert_eq!(readiness.waiting(), ["custom resource: not installed", "watch of Secrets: forbidden"]);
         assert!(readiness.has("watch of Secrets"));
         assert!(!readiness.has("watch of Secrets"));
-        assert!(!readiness.clone().is_ready());
+        assert!(!readiness.clone().waiting().is_empty());
         readiness.has("custom resource");
-        assert!(readiness.is_ready());
+        assert!(readiness.waiting().is_empty());
     }
 
     #[test]

@@ -255,7 +255,7 @@ impl Attempt<'_> {
             Err(error) => return Acted::Blocked(render_problem(&error, &spec.target.name)),
         };
         let notes = TokenNotes {
-            issued_at: effective_issue(grant),
+            issued_at: grant.issued(),
             expires_at: grant.expires_at,
             fingerprint: pending.fingerprint,
             skew: grant.skew,
@@ -292,14 +292,6 @@ impl Attempt<'_> {
             }
         }
     }
-}
-
-/// Squadcast's `issued_at`, or the moment of the answer where that makes no sense.
-fn effective_issue(grant: &Grant) -> i64 {
-    const TEN_YEARS: i64 = 10 * 365 * 86_400;
-    let answered = grant.received_at.as_second().saturating_add(grant.skew);
-    let life = grant.expires_at.saturating_sub(grant.issued_at);
-    if life <= 0 || life > TEN_YEARS { answered } else { grant.issued_at }
 }
 
 fn refused_write(refusal: Refusal) -> Acted {

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{Credential, Input, Known};
 use crate::{
     api::CreationPolicy,
-    secret::{SecretFacts, api},
+    secret::{SecretFacts, api, render},
     squadcast::{Fingerprint, InvalidRefreshToken, RefreshToken},
 };
 
@@ -163,12 +163,11 @@ async fn read_source(
 /// Metadata alone tells enough of a Secret that the operator wrote, that nobody has touched since, and whose
 /// `immutable` nobody has set.
 fn needs_data(credential: &Credential, facts: &SecretFacts) -> bool {
-    let merges_anew = credential.spec.target.creation_policy == CreationPolicy::Merge && {
-        let wanted = credential.spec.target.template.as_ref();
-        // A key that it did not write before may be somebody's.
-        wanted.is_some_and(|t| t.keys().any(|k| !facts.managed.data.contains(k)))
-            || wanted.is_none() && !facts.managed.data.contains("access_token")
-    };
+    // A key that it did not write before may be somebody's.
+    let merges_anew = credential.spec.target.creation_policy == CreationPolicy::Merge
+        && render::keys(credential.spec.target.template.as_ref())
+            .into_iter()
+            .any(|key| !facts.managed.data.contains(key));
     !facts.written_by_us() || !facts.untouched || facts.immutable_set || merges_anew
 }
 

@@ -1,7 +1,10 @@
 //! Whose Secret the target is, and what may be done with it. Pure.
 
 use super::{Credential, observe::Target};
-use crate::api::{CreationPolicy, Reason};
+use crate::{
+    api::{CreationPolicy, Reason},
+    secret::render,
+};
 
 /// What a resource may do with its target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +102,7 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
     }
     if merge {
         let foreign = content.as_ref().and_then(|c| {
-            wanted_keys(credential)
+            render::keys(credential.spec.target.template.as_ref())
                 .into_iter()
                 .find(|k| c.keys.contains(*k) && !facts.managed.data.contains(*k))
         });
@@ -113,12 +116,4 @@ pub fn claim(credential: &Credential, target: &Target) -> Claim {
         }
     }
     Claim::Write { held: own || facts.written_by_us() }
-}
-
-/// The keys that the resource wants in its target.
-fn wanted_keys(credential: &Credential) -> Vec<&str> {
-    match &credential.spec.target.template {
-        Some(template) => template.keys().map(String::as_str).collect(),
-        None => vec!["access_token", "token_type", "issued_at", "expires_at"],
-    }
 }

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     api::{ConditionType, Reason, SquadcastCredentialStatus},
+    ops::events::{Event, EventType},
     schedule::{self, Renewal, plus, whole_seconds},
     secret::SecretFacts,
 };
@@ -28,22 +29,11 @@ pub struct Report {
     /// The next status.
     pub status: SquadcastCredentialStatus,
     /// Events on the resource.
-    pub events: Vec<Note>,
+    pub events: Vec<Event>,
     /// When to look again without being woken.
     pub wake: Option<Timestamp>,
     /// How the reconcile ended.
     pub ending: Ending,
-}
-
-/// One event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// A Warning, else Normal.
-    pub warning: bool,
-    /// CamelCase, one word.
-    pub reason: &'static str,
-    /// For people.
-    pub text: String,
 }
 
 /// Reports a reconcile.
@@ -149,7 +139,7 @@ struct Draft<'a> {
     case: &'a Case<'a>,
     now: Timestamp,
     status: SquadcastCredentialStatus,
-    events: Vec<Note>,
+    events: Vec<Event>,
     wake: Option<Timestamp>,
 }
 
@@ -205,8 +195,8 @@ impl Draft<'_> {
             && *reason != Reason::Suspended
             && history.reason(ConditionType::Synced) != Some(*reason)
         {
-            let (warning, reason, text) = (true, reason.as_str(), message.clone());
-            self.events.push(Note { warning, reason, text });
+            let (reason, note) = (reason.as_str(), message.clone());
+            self.events.push(Event { type_: EventType::Warning, reason, note });
         }
         // While the last word on a changed spec is still out, the generation says so.
         let generation = match verdict {

@@ -33,22 +33,22 @@ pub enum Restarts {
     Failed(String),
 }
 
-/// Whether restarts are due for the target as it is now. Pure.
-pub fn due(case: &Case<'_>, facts: &SecretFacts, now: Timestamp) -> Restarts {
+/// The data for which restarts are due, the target being as it is now; else how it stands with them. Pure.
+fn due<'a>(case: &Case<'_>, facts: &'a SecretFacts, now: Timestamp) -> Result<&'a str, Restarts> {
     let Some(token) =
         facts.token.as_ref().filter(|_| !case.credential().spec.rollout_restart_targets.is_empty())
     else {
-        return Restarts::NotDue;
+        return Err(Restarts::NotDue);
     };
     let history = case.history;
     match history.restarted_data_hash.as_deref() {
-        None => Restarts::FirstIssue,
-        Some(hash) if hash == &*token.data_hash => Restarts::NotDue,
+        None => Err(Restarts::FirstIssue),
+        Some(hash) if hash == &*token.data_hash => Err(Restarts::NotDue),
         Some(_) => {
             let failing = case.last_failure() == Some(LastFailure::Restarts) && !case.spec_changed();
             match history.next_attempt_at.filter(|at| failing && now < *at) {
-                Some(until) => Restarts::Waiting(until),
-                None => Restarts::Done(Vec::new()),
+                Some(until) => Err(Restarts::Waiting(until)),
+                None => Ok(&token.data_hash),
             }
         }
     }
@@ -56,15 +56,15 @@ pub fn due(case: &Case<'_>, facts: &SecretFacts, now: Timestamp) -> Restarts {
 
 /// Restarts what is due; one workload that fails holds up no other.
 pub async fn restart(ctx: &Context, case: &Case<'_>, facts: &SecretFacts, now: Timestamp) -> Restarts {
-    let due = due(case, facts, now);
-    let (Restarts::Done(_), Some(token)) = (&due, &facts.token) else {
-        return due;
+    let hash = match due(case, facts, now) {
+        Ok(hash) => hash,
+        Err(standing) => return standing,
     };
     let mut done = Vec::new();
     let mut failed = Vec::new();
     for target in &case.credential().spec.rollout_restart_targets {
         let described = format!("{} \"{}\"", target.kind.as_str(), target.name);
-        match patch(ctx, &case.credential().key.namespace, target, &token.data_hash).await {
+        match patch(ctx, &case.credential().key.namespace, target, hash).await {
             Ok(()) => done.push(described),
             Err(error) => failed.push(why(&error, &described)),
         }

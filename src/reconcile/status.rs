@@ -10,7 +10,7 @@ use super::Credential;
 use crate::{
     api::{SquadcastCredential, SquadcastCredentialStatus, names},
     ops::{
-        describe,
+        describe, is_of_ending_namespace,
         requests::{self, Body},
     },
     redact::clean,
@@ -68,9 +68,7 @@ pub async fn write(
         let body = json!({ "metadata": { "resourceVersion": version }, "status": changes });
         match requests::write::<Answer>(client, Method::PATCH, &written, Body::MergePatch, &body).await {
             Ok(answer) => return Ok(Some(answer.metadata.resource_version)),
-            Err(kube::Error::Api(s)) if s.code == 404 || s.message.contains("is being terminated") => {
-                return Ok(None);
-            }
+            Err(kube::Error::Api(s)) if s.code == 404 || is_of_ending_namespace(&s) => return Ok(None),
             Err(kube::Error::Api(s)) if s.code == 409 => {}
             Err(error) => return Err(clean(&describe(&error), &[])),
         }

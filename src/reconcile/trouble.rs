@@ -2,7 +2,7 @@
 
 use crate::{
     api::Reason,
-    ops::describe,
+    ops::{describe, is_of_ending_namespace},
     redact::clean,
     squadcast::{AccessToken, Failure, RefreshToken},
 };
@@ -71,10 +71,9 @@ pub fn refusal(error: &kube::Error, doing: &str, secrets: &[&str]) -> Refusal {
     };
     let about = status.details.as_ref().map_or("", |details| details.kind.as_str());
     match status.code {
-        404 if about == "namespaces" => Refusal::NamespaceGone,
+        _ if is_of_ending_namespace(status) => Refusal::NamespaceGone,
         // Many Secrets created at once under one quota get in each other's way there, not here.
         409 if about == "resourcequotas" => refused(),
-        403 | 409 | 404 if status.message.contains("is being terminated") => Refusal::NamespaceGone,
         403 if is_rbac(&status.message) => Refusal::Trouble(Trouble::new(
             Reason::Forbidden,
             format!(

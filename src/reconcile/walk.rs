@@ -195,8 +195,8 @@ impl<'a> Walk<'a> {
             return Done { memory: self.memory, learned: self.learned, wake: None, ending: Ending::Dropped };
         }
         log::report(&self.current, &report);
-        for note in report.events {
-            (self.ctx.tell)(&self.current, note);
+        for event in report.events {
+            (self.ctx.tell)(&self.current, event);
         }
         let again = self.write(report.status).await;
         let wake = [report.wake, again].into_iter().flatten().min();

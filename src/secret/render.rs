@@ -31,6 +31,9 @@ const MAX_TEMPLATES: usize = 64;
 /// The longest template, in bytes.
 const MAX_TEMPLATE: usize = 8 * 1024;
 
+/// The keys of a Secret whose resource has no template.
+const DEFAULT_KEYS: [&str; 4] = ["access_token", "token_type", "issued_at", "expires_at"];
+
 /// What one template may cost: an instruction costs one, as do 64 bytes of text that is read or made. Enough for
 /// 2 MiB of text, twice what a Secret holds.
 const FUEL: u64 = 32 * 1024;
@@ -81,10 +84,15 @@ pub enum RenderError {
     },
 }
 
+/// The keys that the Secret is to have: those of the template, or the default ones where there is none.
+pub fn keys(template: Option<&BTreeMap<String, String>>) -> Vec<&str> {
+    template.map_or_else(|| DEFAULT_KEYS.to_vec(), |template| template.keys().map(String::as_str).collect())
+}
+
 /// The data of the Secret: from the template, or the default keys where there is none.
 pub fn render(template: Option<&BTreeMap<String, String>>, inputs: &Inputs<'_>) -> Result<Data, RenderError> {
     match template {
-        None => Ok(default_keys(inputs)),
+        None => Ok(default_data(inputs)),
         // The engine's own words may hold values, and these are real.
         Some(template) => render_each(template, inputs, kind_of),
     }
@@ -115,16 +123,16 @@ pub fn check_in(
     render_each(template, &inputs, kind_and_detail_of).map(drop)
 }
 
-/// The keys of a Secret whose resource has no template.
-fn default_keys(inputs: &Inputs<'_>) -> Data {
-    [
-        ("access_token", inputs.access_token.to_owned()),
-        ("token_type", inputs.token_type.to_owned()),
-        ("issued_at", inputs.issued_at.to_string()),
-        ("expires_at", inputs.expires_at.to_string()),
-    ]
-    .map(|(key, value)| (key.to_owned(), Zeroizing::new(value)))
-    .into()
+/// The data of a Secret whose resource has no template.
+fn default_data(inputs: &Inputs<'_>) -> Data {
+    let values = [
+        inputs.access_token.to_owned(),
+        inputs.token_type.to_owned(),
+        inputs.issued_at.to_string(),
+        inputs.expires_at.to_string(),
+    ];
+    let values = values.map(Zeroizing::new);
+    DEFAULT_KEYS.into_iter().map(str::to_owned).zip(values).collect()
 }
 
 /// Renders each template; `cause_of` words an error of the engine.

@@ -33,7 +33,7 @@ pub struct Grant {
     pub access_token: AccessToken,
     /// Squadcast's `type`; `Bearer` where it is that in another case, or nothing that a header may hold.
     pub token_type: String,
-    /// Squadcast's `issued_at`, Unix seconds of its clock; not checked.
+    /// Squadcast's `issued_at`, Unix seconds of its clock; not checked: see [`Grant::issued`].
     pub issued_at: i64,
     /// Squadcast's `expires_at`, Unix seconds of its clock; between 5 s and ten years away.
     pub expires_at: i64,
@@ -49,6 +49,17 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// When the token's life began, Unix seconds of Squadcast's clock: `issued_at`, or the moment of the answer where
+    /// that makes no sense.
+    pub fn issued(&self) -> i64 {
+        let life = self.expires_at.saturating_sub(self.issued_at);
+        if (1..=MAX_LIFE).contains(&life) {
+            self.issued_at
+        } else {
+            self.received_at.as_second().saturating_add(self.skew)
+        }
+    }
+
     /// The same to those who hold the new refresh token already.
     pub(super) fn without_rotation(&self) -> Self {
         Self {
@@ -75,6 +86,13 @@ pub struct Failure {
     pub skew: Option<i64>,
     /// When the request was sent (our clock).
     pub requested_at: Timestamp,
+}
+
+impl Failure {
+    /// A failure of which no answer tells more.
+    pub(crate) fn unanswered(reason: Reason, message: String, requested_at: Timestamp) -> Self {
+        Self { reason, message, status: None, retry_after: None, skew: None, requested_at }
+    }
 }
 
 /// An answer as it came, as far as it matters.

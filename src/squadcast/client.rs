@@ -81,14 +81,7 @@ impl Client {
         let requested_at = Timestamp::now();
         let proxy = self.proxies.of(&region.exchange_url);
         let proxy = proxy.as_deref();
-        let failed = |(reason, message)| Failure {
-            reason,
-            message,
-            status: None,
-            retry_after: None,
-            skew: None,
-            requested_at,
-        };
+        let failed = |(reason, message)| Failure::unanswered(reason, message, requested_at);
 
         let Ok(mut header) = HeaderValue::from_str(token.expose()) else {
             let message = "the refresh token is not allowed in an HTTP header".to_owned();

@@ -288,17 +288,12 @@ impl Lead {
     }
 
     fn held_back(&self, region: &Region, left: Duration) -> Failure {
-        Failure {
-            reason: Reason::RateLimited,
-            message: format!(
-                "Squadcast asked for a pause with several refresh tokens of region \"{}\" (HTTP 429).",
-                region.name
-            ),
-            status: None,
-            retry_after: Some(left),
-            skew: None,
-            requested_at: (self.inner.clock)(),
-        }
+        let message = format!(
+            "Squadcast asked for a pause with several refresh tokens of region \"{}\" (HTTP 429).",
+            region.name
+        );
+        let failure = Failure::unanswered(Reason::RateLimited, message, (self.inner.clock)());
+        Failure { retry_after: Some(left), ..failure }
     }
 }
 

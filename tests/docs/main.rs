@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+mod contributing;
 mod examples;
 mod links;
 mod lists;

@@ -2,13 +2,23 @@
 
 use std::collections::BTreeMap;
 
-/// The lines outside of fenced code, where a fence may be indented or quoted.
+/// The lines outside of fenced code.
 pub fn prose(text: &str) -> impl Iterator<Item = &str> {
+    lines(text, false)
+}
+
+/// The lines within fenced code.
+pub fn fenced(text: &str) -> impl Iterator<Item = &str> {
+    lines(text, true)
+}
+
+/// A fence may be indented or quoted.
+fn lines(text: &str, within: bool) -> impl Iterator<Item = &str> {
     let mut code = false;
     text.lines().filter(move |line| {
         let fence = line.trim_start_matches(['>', ' ']).starts_with("```");
         code ^= fence;
-        !fence && !code
+        !fence && code == within
     })
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     api::Reason,
     schedule::{self, Life, RenewalPolicy},
-    squadcast::{Failure, Grant, RefreshToken, Region, between},
+    squadcast::{Failure, Grant, RefreshToken, Region, advised, between},
 };
 
 /// Where the exchange goes.
@@ -125,8 +125,7 @@ impl Way {
             }
             _ => String::new(),
         };
-        let end = if advice.is_empty() || failure.message.ends_with('.') { "" } else { "." };
-        let message = format!("{}{end} {advice}", failure.message).trim_end().to_owned();
+        let message = advised(&failure.message, &advice);
         Told {
             retry_after_seconds: failure.retry_after.map(|wait| wait.as_secs()),
             clock_skew_seconds: failure.skew,
@@ -149,7 +148,7 @@ impl Way {
 impl Token {
     fn of(grant: &Grant, sent: &RefreshToken, region: &str) -> Self {
         let at = |second: i64| Timestamp::from_second(second.saturating_sub(grant.skew)).ok();
-        let (issued_at, expires_at) = (at(grant.issued_at), at(grant.expires_at));
+        let (issued_at, expires_at) = (at(grant.issued()), at(grant.expires_at));
         let life = issued_at.zip(expires_at).map(|(issued, expires)| Life { issued, expires });
         let renewal = |life| schedule::renewal(life, RenewalPolicy::TwoThirds, sent.fingerprint(region)).at;
         Self {
@@ -243,4 +242,36 @@ fn clock(skew: i64) -> String {
 
 fn line(what: &str, value: &str) -> String {
     format!("{what:<9} {value}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::squadcast::AccessToken;
+
+    #[test]
+    fn a_life_that_makes_no_sense_is_told_as_a_resource_has_it() {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let sent = RefreshToken::parse(b"4d1f0c9be7a86235").unwrap();
+        for (issued_at, begins) in [
+            (now.as_second() - 60, now.as_second() - 60),
+            (0, now.as_second()),
+            (now.as_second() + 7200, now.as_second()),
+            (now.as_millisecond(), now.as_second()),
+        ] {
+            let grant = Grant {
+                access_token: AccessToken::parse("abc").unwrap(),
+                token_type: "Bearer".to_owned(),
+                issued_at,
+                expires_at: now.as_second() + 7200,
+                skew: 0,
+                rotated: None,
+                requested_at: now,
+                received_at: now,
+            };
+            let token = Token::of(&grant, &sent, "us");
+            assert_eq!(token.issued_at.map(Timestamp::as_second), Some(begins), "{issued_at}");
+            assert!(token.renew_at > Some(now) && token.renew_at < token.expires_at, "{issued_at}");
+        }
+    }
 }

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use crate::{
     api::{ConditionType, Reason, SquadcastCredentialStatus},
     reconcile::{Claim, Credential, Input, Memory, Observation, ownership::claim},
-    schedule::seconds_between,
     secret::{Desired, SecretFacts, Token},
     squadcast::{Fingerprint, Region, Regions},
 };
@@ -78,11 +77,6 @@ impl<'a> Case<'a> {
         let facts = self.seen.target.facts()?;
         let claim = claim(self.credential(), &self.seen.target);
         held(self.credential(), self.history, facts, &claim, self.seen.target.edited(), now)
-    }
-
-    /// Seconds of life left of the token that is held, where one is.
-    pub fn life_left(&self, now: Timestamp) -> Option<i64> {
-        self.held(now).map(|h| if h.usable { seconds_between(now, h.token.life.expires) } else { 0 })
     }
 
     /// An exchange is asked for by a new value of the annotation.

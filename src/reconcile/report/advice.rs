@@ -2,7 +2,10 @@
 //! where a new one belongs. Pure.
 
 use super::{Case, Trouble};
-use crate::{api::Reason, squadcast::between};
+use crate::{
+    api::Reason,
+    squadcast::{advised, between},
+};
 
 /// The message of a failed attempt.
 pub(super) fn told(case: &Case<'_>, trouble: &Trouble) -> String {
@@ -22,6 +25,5 @@ pub(super) fn told(case: &Case<'_>, trouble: &Trouble) -> String {
         }
         _ => return trouble.message.clone(),
     };
-    let end = if trouble.message.ends_with('.') { "" } else { "." };
-    format!("{}{end} {advice}", trouble.message)
+    advised(&trouble.message, &advice)
 }

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{Case, Issued, Note};
+use super::{Case, Issued};
 use crate::{
     api::{RefreshTokenRotation, SquadcastCredentialStatus},
+    ops::events::{Event, EventType},
     reconcile::memory::local,
 };
 
 /// A token was written.
-pub(super) fn issued(case: &Case<'_>, issued: &Issued, status: &SquadcastCredentialStatus) -> Note {
+pub(super) fn issued(case: &Case<'_>, issued: &Issued, status: &SquadcastCredentialStatus) -> Event {
     let first = case.history.last_renewed_at.is_none();
     let which = if first { "the first" } else { "a new" };
     let mut text = format!("wrote {which} token into Secret \"{}\"", case.credential().spec.target.name);
@@ -21,11 +22,11 @@ pub(super) fn issued(case: &Case<'_>, issued: &Issued, status: &SquadcastCredent
             let _ = write!(text, ", {what} {at}");
         }
     }
-    Note { warning: false, reason: if first { "TokenIssued" } else { "TokenRenewed" }, text }
+    Event { type_: EventType::Normal, reason: if first { "TokenIssued" } else { "TokenRenewed" }, note: text }
 }
 
 /// Squadcast's answer held another refresh token.
-pub(super) fn rotated(case: &Case<'_>) -> Note {
+pub(super) fn rotated(case: &Case<'_>) -> Event {
     let spec = &case.credential().spec;
     let source = &spec.refresh_token_secret_ref.name;
     let text = match spec.refresh_token_rotation {
@@ -38,21 +39,21 @@ pub(super) fn rotated(case: &Case<'_>) -> Note {
             )
         }
     };
-    Note { warning: true, reason: "RefreshTokenRotated", text }
+    Event { type_: EventType::Warning, reason: "RefreshTokenRotated", note: text }
 }
 
 /// The wish for a renewal cannot be met.
-pub(super) fn renew_before_too_long() -> Note {
-    Note {
-        warning: true,
+pub(super) fn renew_before_too_long() -> Event {
+    Event {
+        type_: EventType::Warning,
         reason: "RenewBeforeTooLong",
-        text: "spec.renewBefore is not shorter than the life of the token, which is renewed after two thirds of its life instead: shorten spec.renewBefore".to_owned(),
+        note: "spec.renewBefore is not shorter than the life of the token, which is renewed after two thirds of its life instead: shorten spec.renewBefore".to_owned(),
     }
 }
 
 /// Workloads were restarted.
-pub(super) fn restarted(case: &Case<'_>, names: &[String]) -> Note {
+pub(super) fn restarted(case: &Case<'_>, names: &[String]) -> Event {
     let target = &case.credential().spec.target.name;
     let text = format!("restarted {} after a change of Secret \"{target}\"", names.join(", "));
-    Note { warning: false, reason: "RolloutRestarted", text }
+    Event { type_: EventType::Normal, reason: "RolloutRestarted", note: text }
 }

@@ -1,6 +1,7 @@
 //! The messages of answers that are no token: what came, what it usually is, what to do. Pure.
 //!
-//! They name no time and no count, so that the same failure has the same message each time.
+//! They name no time and no count, so that the same failure has the same message each time, and not who asked: the
+//! operator and `check` tell them alike.
 
 use std::fmt::Write;
 
@@ -62,7 +63,7 @@ impl Words<'_> {
     pub(super) fn stranger(&self, flaw: &str) -> String {
         format!(
             "{}{}: {flaw}. This is usually not Squadcast but a proxy, a firewall or a login page in its place. \
-             Check the auth URL of region \"{}\" and what is between it and the operator.",
+             Check the auth URL of region \"{}\" and what lies on the way to it.",
             self.answered(),
             self.circumstances(),
             self.region.name
@@ -72,8 +73,8 @@ impl Words<'_> {
     /// An answer that looks like Squadcast's but is of no use.
     fn unusable(&self, flaw: &str) -> String {
         format!(
-            "{}{}: {flaw}. Check the clock of the node that the operator runs on; where it is right, Squadcast \
-             has a fault of its own.",
+            "{}{}: {flaw}. Check the clock of the node or machine that asked; where it is right, Squadcast has a \
+             fault of its own.",
             self.answered(),
             self.circumstances()
         )

@@ -79,8 +79,12 @@ fn tls_cause(error: &rustls::Error) -> String {
         return format!("TLS failed: {}", clean(&error.to_string(), &[]));
     };
     let what = match error {
-        E::Expired | E::ExpiredContext { .. } => "has expired; check the node's clock, too",
-        E::NotValidYet | E::NotValidYetContext { .. } => "is not valid yet; check the node's clock",
+        E::Expired | E::ExpiredContext { .. } => {
+            "has expired; check the clock of the node or machine that asked, too"
+        }
+        E::NotValidYet | E::NotValidYetContext { .. } => {
+            "is not valid yet; check the clock of the node or machine that asked"
+        }
         E::NotValidForName | E::NotValidForNameContext { .. } => {
             "is for another name; something else answers in its place, or the auth URL is wrong"
         }

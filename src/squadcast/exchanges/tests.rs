@@ -65,14 +65,8 @@ impl Transport for Shared {
             let rotated = match script {
                 Script::Fail(reason, wait) => {
                     let (message, retry_after) = (format!("failure {number}"), wait.map(Duration::from_secs));
-                    return Err(Failure {
-                        reason,
-                        message,
-                        status: None,
-                        retry_after,
-                        skew: None,
-                        requested_at,
-                    });
+                    let failure = Failure::unanswered(reason, message, requested_at);
+                    return Err(Failure { retry_after, ..failure });
                 }
                 Script::Rotate(new) => Some(refresh(new)),
                 Script::Grant => None,

@@ -139,16 +139,7 @@ impl Transport for Shared {
             Some(Answer::Fails(reason)) => {
                 let message = format!("it failed with {reason}");
                 let requested_at = self.0.now();
-                return Box::pin(async move {
-                    Err(Failure {
-                        reason,
-                        message,
-                        status: None,
-                        retry_after: None,
-                        skew: None,
-                        requested_at,
-                    })
-                });
+                return Box::pin(async move { Err(Failure::unanswered(reason, message, requested_at)) });
             }
         };
         let access_token = AccessToken::parse(&format!("access-{}", sent.len())).unwrap();
