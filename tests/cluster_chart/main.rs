@@ -13,6 +13,7 @@
 mod support;
 
 mod effects;
+mod flags;
 mod health;
 mod lifecycle;
 mod manifests;

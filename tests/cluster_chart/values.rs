@@ -113,7 +113,7 @@ fn lint_finds_nothing_with_the_defaults_and_with_everything_set() {
 }
 
 /// These values are refused, and what helm says contains each of these parts.
-fn refuses(values: &Value, parts: &[&str]) {
+pub fn refuses(values: &Value, parts: &[&str]) {
     let said = render(&chart(), values).expect_err(&format!("{values} is accepted"));
     for part in parts {
         assert!(said.contains(part), "{values}: no {part:?} in {said}");
@@ -185,6 +185,7 @@ fn values_without_sense_are_refused_in_words_that_help() {
         (json!({ "caBundle": { "key": ".." } }), vec!["/caBundle/key"]),
         (json!({ "proxy": { "https": "socks5://proxy" } }), vec!["/proxy/https"]),
         (json!({ "resources": { "limit": {} } }), vec!["/resources", "'limit'"]),
+        (json!({ "resources": { "limits": { "memory": "128MB" } } }), vec!["/resources/limits/memory"]),
         (json!({ "affinity": { "podAffinities": {} } }), vec!["/affinity", "'podAffinities'"]),
         (json!({ "dnsConfig": { "option": [] } }), vec!["/dnsConfig", "'option'"]),
         (json!({ "podSecurityContext": { "fsGroups": 1 } }), vec!["/podSecurityContext", "'fsGroups'"]),
