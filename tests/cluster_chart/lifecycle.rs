@@ -19,7 +19,7 @@ pub fn empty_cluster() -> Arc<ControlPlane> {
     Arc::new(ControlPlane::start_with(&Options { controllers, ..Options::default() }))
 }
 
-async fn definition(plane: &ControlPlane) -> Option<CustomResourceDefinition> {
+pub async fn definition(plane: &ControlPlane) -> Option<CustomResourceDefinition> {
     let api: Api<CustomResourceDefinition> = Api::all(plane.client());
     api.get_opt(DEFINITION).await.unwrap()
 }

@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod earlier;
 mod effects;
 mod flags;
 mod health;
