@@ -11,7 +11,7 @@ use crate::stage::{Stage, figure, name};
 fn kib(pid: u32, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
 /// What counts against the limit of a process's container, in KiB, as `kubectl top` shows it: without the pages of files
