@@ -185,7 +185,6 @@ fn values_without_sense_are_refused_in_words_that_help() {
         (json!({ "caBundle": { "key": ".." } }), vec!["/caBundle/key"]),
         (json!({ "proxy": { "https": "socks5://proxy" } }), vec!["/proxy/https"]),
         (json!({ "resources": { "limit": {} } }), vec!["/resources", "'limit'"]),
-        (json!({ "resources": { "limits": { "memory": "128MB" } } }), vec!["/resources/limits/memory"]),
         (json!({ "affinity": { "podAffinities": {} } }), vec!["/affinity", "'podAffinities'"]),
         (json!({ "dnsConfig": { "option": [] } }), vec!["/dnsConfig", "'option'"]),
         (json!({ "podSecurityContext": { "fsGroups": 1 } }), vec!["/podSecurityContext", "'fsGroups'"]),
