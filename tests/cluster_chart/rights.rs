@@ -185,16 +185,19 @@ async fn whole_life(world: &World, operator: &Operator, restarts: bool) {
 }
 
 fn workload_of(kind: &str) -> String {
-    let more = match kind {
-        "Deployment" => "replicas: 0,",
-        "StatefulSet" => "replicas: 0, serviceName: none,",
-        _ => "",
-    };
-    format!(
-        "{{ apiVersion: apps/v1, kind: {kind}, metadata: {{ name: app }}, spec: {{ {more} selector: {{ matchLabels: \
-         {{ app: app }} }}, template: {{ metadata: {{ labels: {{ app: app }} }}, spec: {{ containers: \
-         [{{ name: c, image: none.example/none }}] }} }} }} }}"
-    )
+    let template = json!({
+        "metadata": { "labels": { "app": "app" } },
+        "spec": { "containers": [{ "name": "c", "image": "none.example/none" }] },
+    });
+    let mut spec = json!({ "selector": { "matchLabels": { "app": "app" } }, "template": template });
+    if kind != "DaemonSet" {
+        spec["replicas"] = 0.into();
+    }
+    if kind == "StatefulSet" {
+        spec["serviceName"] = "none".into();
+    }
+    // As JSON: what begins with a brace is nothing else to kubectl 1.32.
+    json!({ "apiVersion": "apps/v1", "kind": kind, "metadata": { "name": "app" }, "spec": spec }).to_string()
 }
 
 /// A control plane of its own: with rights in all namespaces, an operator would keep other tests' resources too.
