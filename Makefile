@@ -40,7 +40,7 @@ test: tools ## Run every check and test, as CI does; the cheap ones first
 	@$(MAKE) -s doc
 	@echo "==> Licences and sources of what the crate depends on"
 	@$(MAKE) -s deny
-	@echo "==> Workflows"
+	@echo "==> Workflows and Dockerfile (the first time 1 minute)"
 	@$(MAKE) -s workflows
 	@echo "==> Control plane for the cluster tests (the first time 6 minutes to build)"
 	@$(MAKE) -s controlplane
@@ -141,9 +141,11 @@ helm: ## Build helm
 prometheus: ## Build Prometheus and promtool
 	@tests/controlplane/build.sh tests/prometheus
 
-workflows: ## Check the workflows with actionlint
+workflows: ## Check the workflows with actionlint, and the Dockerfile with BuildKit's linter
 	@tests/controlplane/build.sh tests/actionlint
 	@.cache/actionlint/bin/actionlint -shellcheck= -pyflakes=
+	@tests/controlplane/build.sh tests/dockerfile
+	@.cache/dockerfile/bin/lint Dockerfile linux/amd64 linux/arm64
 
 image: ## Build the image as an archive, without a container engine
 	@image/archive.sh .cache/image/squadcast-operator.tar

@@ -132,6 +132,17 @@ fn every_value_has_its_effect() {
         assert!(ports.contains(&format!("{{\"port\":{port},")), "{proxy}: {ports}");
     }
 
+    // Also of a proxy that is no value of the chart; what comes from a Secret cannot be known.
+    let env = json!([
+        { "name": "https_proxy", "value": "http://user:123@proxy.example:3129/" },
+        { "name": "HTTP_PROXY", "valueFrom": { "secretKeyRef": { "name": "proxy", "key": "url" } } },
+    ]);
+    let values = json!({ "extraEnv": env, "networkPolicy": { "enabled": true } });
+    let egress = of_kind(&rendered(&values), "NetworkPolicy")[0]["spec"]["egress"][1]["ports"].clone();
+    let ports: Vec<i64> =
+        egress.as_array().unwrap().iter().filter_map(|port| port["port"].as_i64()).collect();
+    assert_eq!(ports, [443, 6443, 3129]);
+
     // Roles in the two namespaces and for the lease, and nothing for the whole cluster.
     let spaces: Vec<_> =
         of_kind(&objects, "Role").into_iter().filter_map(|r| r["metadata"]["namespace"].as_str()).collect();

@@ -19,7 +19,7 @@ pub fn empty_cluster() -> Arc<ControlPlane> {
     Arc::new(ControlPlane::start_with(&Options { controllers, ..Options::default() }))
 }
 
-async fn definition(plane: &ControlPlane) -> Option<CustomResourceDefinition> {
+pub async fn definition(plane: &ControlPlane) -> Option<CustomResourceDefinition> {
     let api: Api<CustomResourceDefinition> = Api::all(plane.client());
     api.get_opt(DEFINITION).await.unwrap()
 }
@@ -46,6 +46,7 @@ async fn a_release_is_installed_upgraded_rolled_back_uninstalled_and_installed_a
     let notes = release.install(&values);
     assert!(notes.contains("deployment/token-squadcast-operator"), "{notes}");
     assert!(notes.contains("eu, test, us"), "the notes name the regions: {notes}");
+    assert!(notes.contains("once the ConfigMap squadcast-ca of the namespace token-system"), "{notes}");
     let installed = definition(&plane).await.expect("the definition comes with the chart");
     let annotations = installed.metadata.annotations.clone().unwrap_or_default();
     assert_eq!(annotations["helm.sh/resource-policy"], "keep");

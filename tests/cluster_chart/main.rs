@@ -12,7 +12,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod earlier;
 mod effects;
+mod flags;
 mod health;
 mod lifecycle;
 mod manifests;

@@ -1,8 +1,12 @@
 //! Several releases: in one cluster and in one namespace each keeps what is its own.
 
+use std::process::Command;
+
 use serde_json::json;
 
-use crate::release::{Release, knows, with};
+use crate::lifecycle::{definition, empty_cluster};
+use crate::release::{Release, chart, knows, with};
+use crate::support::controlplane::repository;
 use crate::support::world::{REGION, World};
 use crate::support::{ControlPlane, DEADLINE, eventually};
 
@@ -92,4 +96,41 @@ async fn a_second_owner_of_the_definition_is_told_so() {
     let said = Release::new(plane, "same-names-squadcast-operator", "second-system").try_install(&own);
     let said = said.expect_err("two releases of one name");
     assert!(said.contains("cannot be imported into the current release"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_definition_changes_hands_where_one_asks_for_it() {
+    let plane = empty_cluster();
+    let manifest = repository().join("deploy/install.yaml");
+    let applied = plane.kubectl(&["apply", "--server-side", "-f", manifest.to_str().unwrap()]);
+    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    let chart = chart();
+    // From kubectl to a release, and from a release that was to another one elsewhere. kubectl stays a manager of what it
+    // applied; helm is one for all releases.
+    for (name, more) in [("token", &["--force-conflicts"][..]), ("other", &[])] {
+        let release = Release::new(&plane, name, &format!("{name}-system"));
+        let said = release.try_install(&json!({})).expect_err("the definition is another's");
+        assert!(said.contains("cannot be imported into the current release"), "{said}");
+        let install = ["install", name, chart.to_str().unwrap(), "--create-namespace", "--take-ownership"];
+        let done = release.helm(&[&install, more].concat(), &json!({}));
+        done.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let annotations = definition(&plane).await.unwrap().metadata.annotations.unwrap();
+        assert_eq!(annotations["meta.helm.sh/release-name"], name);
+        // Another definition, as a later version of the chart brings it.
+        let folder = tempfile::tempdir().unwrap();
+        let later = folder.path().join("later");
+        assert!(Command::new("cp").arg("-R").arg(&chart).arg(&later).status().unwrap().success());
+        let file = later.join("files/squadcastcredentials.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let described = "Whether the Secret holds an unexpired token";
+        assert!(text.contains(described));
+        std::fs::write(&file, text.replace(described, &format!("{name} describes it"))).unwrap();
+        let upgrade = ["upgrade", name, later.to_str().unwrap()];
+        let done = release.helm(&[&upgrade, more].concat(), &json!({}));
+        done.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let now = serde_json::to_string(&definition(&plane).await.unwrap().spec).unwrap();
+        assert!(now.contains(&format!("{name} describes it")), "{now}");
+        release.uninstall();
+        assert_eq!(definition(&plane).await.unwrap().metadata.deletion_timestamp, None);
+    }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::release::file;
 use crate::support::ControlPlane;
+use crate::values::{container, refuses};
 
 /// Where the chart's schema lists fields, and the type of the API that has them.
 const PASSED_ON: [(&str, &str); 10] = [
@@ -36,5 +37,16 @@ fn the_values_schema_knows_the_fields_that_the_api_server_knows() {
         let known = &described["components"]["schemas"][format!("io.k8s.api.core.v1.{name}")];
         assert!(!fields(known).is_empty(), "{name}");
         assert_eq!(fields(part), fields(known), "{place}");
+    }
+}
+
+#[test]
+fn a_quantity_is_refused_that_the_api_server_would_refuse() {
+    for wrong in ["128MB", "1 Gi", "lots", ""] {
+        refuses(&json!({ "resources": { "limits": { "memory": wrong } } }), &["/resources/limits/memory"]);
+    }
+    for right in [json!("128Mi"), json!("0.5"), json!("1e9"), json!("100m"), json!(4)] {
+        let resources = json!({ "limits": { "memory": right } });
+        assert_eq!(container(&json!({ "resources": resources }))["resources"]["limits"]["memory"], right);
     }
 }

@@ -113,7 +113,7 @@ fn lint_finds_nothing_with_the_defaults_and_with_everything_set() {
 }
 
 /// These values are refused, and what helm says contains each of these parts.
-fn refuses(values: &Value, parts: &[&str]) {
+pub fn refuses(values: &Value, parts: &[&str]) {
     let said = render(&chart(), values).expect_err(&format!("{values} is accepted"));
     for part in parts {
         assert!(said.contains(part), "{values}: no {part:?} in {said}");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::consumer::fingerprint;
+use crate::cost::tell_costs;
 use crate::image;
 use crate::node::{Node, process};
 use crate::stage::{Stage, figure, name, restarts, stage, tell};
@@ -82,13 +83,6 @@ async fn renewed(world: &World, stage: &Stage, request: &str) {
     })
     .await;
     tell("the Secret holds a new token");
-}
-
-/// A line of a process's status, in KiB.
-fn kib(pid: u32, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,18 +166,5 @@ async fn from_an_empty_cluster_to_a_mounted_token_that_changes() {
         "renewed with rolloutRestartTargets: the new Pod read it after {:.1} s",
         restarted.as_secs_f64()
     ));
-    let leader = stage.leader().await;
-    for pod in stage.operators() {
-        let (pid, role) = (process(&pod), if name(&pod) == name(&leader) { "leads" } else { "stands by" });
-        figure(&format!(
-            "the Pod that {role}: {} KiB resident, {} KiB at most",
-            kib(pid, "VmRSS"),
-            kib(pid, "VmHWM")
-        ));
-        assert!(kib(pid, "VmHWM") < 64 * 1024, "far below the chart's limit of 128 MiB");
-    }
-    let size = |path: &str| std::fs::metadata(path).expect("a file").len() / 1024;
-    let binary = format!("/proc/{}/root/squadcast-operator", process(&leader));
-    let archive = image::operator();
-    figure(&format!("image {} KiB, of it the binary {} KiB", size(archive.to_str().unwrap()), size(&binary)));
+    tell_costs(stage).await;
 }

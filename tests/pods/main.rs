@@ -20,6 +20,7 @@ mod release;
 
 mod check;
 mod consumer;
+mod cost;
 mod image;
 mod life;
 mod node;

@@ -50,3 +50,7 @@ cargo test --quiet --locked --test pods --no-run
 tests/level.sh pods
 echo "==> Figures"
 sed -n 's/^pods: /  /p' .cache/tests/pods.log
+# Seen from outside: what was started in there goes with its namespaces, and its control groups after it.
+processes=$(grep -lsz '^SQUADCAST_TEST_CGROUP=' /proc/[0-9]*/environ | wc -l) || true
+groups=$(find /sys/fs/cgroup -maxdepth 2 -name 'squadcast-pods-*' | wc -l)
+echo "  left behind: $processes processes, $groups control groups"

@@ -54,7 +54,12 @@ impl Stage {
             "etcd, kube-apiserver, kube-controller-manager, kube-scheduler, containerd and the kubelet start",
         );
         let node = Node::start().await;
-        tell("the node is ready, and the cluster empty");
+        tell("the node is ready");
+        tell("$ kubectl get pods,crd --all-namespaces");
+        let empty = node.plane.kubectl(&["get", "pods,crd", "--all-namespaces"]);
+        let said = [empty.stdout, empty.stderr].concat();
+        String::from_utf8_lossy(&said).lines().for_each(tell);
+        assert_eq!(String::from_utf8_lossy(&said).trim(), "No resources found");
         let squadcast = Squadcast::start_on(ADDRESS, Tls::Valid);
         // Nothing is pulled: these are the names that the chart gives to its images.
         let version = env!("CARGO_PKG_VERSION");
@@ -81,6 +86,7 @@ impl Stage {
             "$ helm {command} {NAME} charts/{NAME} -n {NAME} --wait -f values.yaml {}",
             flags.join(" ")
         ));
+        tell(&format!("  values.yaml: {}", self.values));
         let done = self.release.helm(&args, &self.values);
         done.unwrap_or_else(|error| panic!("helm {command}: {error}"));
         tell("");

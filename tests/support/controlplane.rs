@@ -203,11 +203,13 @@ impl ControlPlane {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a watch may begin with a list, as it may by default from Kubernetes 1.34 on.
+    /// Whether a watch may begin with a list, as it may by default in Kubernetes 1.32 and from 1.34 on.
     pub fn streams_lists(&self) -> bool {
         let version = on_own_runtime(|| async { self.client().apiserver_version().await });
         let minor = version.expect("the API server's version").minor;
-        minor.trim_end_matches('+').parse::<u32>().expect("a number") >= 34
+        let minor: u32 = minor.trim_end_matches('+').parse().expect("a number");
+        // On by default in 1.32, off again in 1.33.
+        minor == 32 || minor >= 34
     }
 
     pub fn url(&self) -> String {

@@ -88,6 +88,17 @@ may do. */}}
   namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
+{{/* Fails where a flag, or its variable, is the chart's own: all of these, the value it came in, as it is written there, and the flag. */}}
+{{- define "squadcast-operator.refuse" -}}
+{{- $written := index . 2 | splitList "=" | first -}}
+{{- with get (index . 0) (index . 3) }}
+{{- if contains " " . }}
+{{- fail (printf "%s: %s %s: leave it out" (index $ 1) $written .) }}
+{{- end }}
+{{- fail (printf "%s: %s belongs to the value %s: set that" (index $ 1) $written .) }}
+{{- end }}
+{{- end }}
+
 {{/* What a schema cannot say in words that help. */}}
 {{- define "squadcast-operator.validate" -}}
 {{- $v := .Values }}
@@ -103,15 +114,30 @@ may do. */}}
 {{- if and $v.rbac.create (not $v.serviceAccount.create) (not $v.serviceAccount.name) }}
 {{- fail "serviceAccount.name: the rights would go to the ServiceAccount default, which other Pods run as: name the one to use, or set rbac.create=false" }}
 {{- end }}
-{{- $values := dict "leader-election" "" "leader-election-name" "" "log-format" "logFormat" "log-filter" "logFilter"
-  "namespaces" "namespaces" "selector" "selector" "require-source-label" "requireSourceLabel" "region" "regions" "ca-file" "caBundle" }}
-{{- range $v.extraArgs }}
-{{- $flag := . | trimPrefix "--" | splitList "=" | first }}
-{{- if and (hasPrefix "--" .) (hasKey $values $flag) }}
-{{- with get $values $flag }}
-{{- fail (printf "extraArgs: --%s belongs to the value %s: set that" $flag .) }}
+{{- /* What the chart sets itself, by flag: the value to use instead, or why it is of no use to set another. */}}
+{{- $flags := dict "leader-election" "is set by the chart" "leader-election-name" "is set by the chart"
+  "leader-election-namespace" "stays as it is, since the chart grants the Lease of the release's namespace alone"
+  "listen" "stays as it is, since probes and metrics are asked for at port 8080"
+  "log-format" "logFormat" "log-filter" "logFilter" "namespaces" "namespaces" "selector" "selector"
+  "require-source-label" "requireSourceLabel" "region" "regions" "ca-file" "caBundle" }}
+{{- range splitList "," $v.logFilter }}
+{{- if not (regexMatch "^ *((?i:off|error|warn|info|debug|trace)|[0-5]|.*[=\\[].*)? *$" .) }}
+{{- fail (printf "logFilter: %q is no level: write off, error, warn, info, debug or trace, or TARGET=LEVEL" .) }}
 {{- end }}
-{{- fail (printf "extraArgs: --%s is set by the chart: leave it out" $flag) }}
+{{- end }}
+{{- range $v.extraArgs }}
+{{- if regexMatch "^--[a-z-]+ " . }}
+{{- fail (printf "extraArgs: %q is one word: write %s" . (regexReplaceAll " +" . "=")) }}
+{{- end }}
+{{- if hasPrefix "--" . }}
+{{- include "squadcast-operator.refuse" (list $flags "extraArgs" . (. | trimPrefix "--" | splitList "=" | first)) }}
+{{- end }}
+{{- end }}
+{{- range $v.extraEnv }}
+{{- $flag := .name | trimPrefix "SQUADCAST_OPERATOR_" | lower | replace "_" "-" }}
+{{- /* Where there are no regions and no bundle, these two can come from a Secret. */}}
+{{- if and (hasPrefix "SQUADCAST_OPERATOR_" .name) (not (has $flag (list "region" "ca-file"))) }}
+{{- include "squadcast-operator.refuse" (list $flags "extraEnv" .name $flag) }}
 {{- end }}
 {{- end }}
 {{- $insecure := has "--insecure-allow-http" (default list $v.extraArgs) }}
