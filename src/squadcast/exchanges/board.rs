@@ -67,14 +67,15 @@ pub(super) struct Board {
     swept_at: Option<Timestamp>,
 }
 
-/// What is known of one refresh token.
+/// What is known of one refresh token. There are as many as exchanges in half a minute: what is rare has its own place.
 #[derive(Default)]
 struct Line {
     flight: Option<Flight>,
     last: Option<Last>,
-    write_back: Option<WriteBack>,
-    pause: Option<(Pause, Failure)>,
-    changed: Arc<Notify>,
+    write_back: Option<Box<WriteBack>>,
+    pause: Option<Box<(Pause, Failure)>>,
+    /// Where somebody waits for a change.
+    changed: Option<Arc<Notify>>,
 }
 
 /// An exchange that waits for the limits or is under way.
@@ -89,7 +90,7 @@ struct Last {
     number: u64,
     requested_at: Timestamp,
     came_at: Timestamp,
-    answer: Answer,
+    answer: Result<Arc<Grant>, Box<Failure>>,
 }
 
 /// A new refresh token that is not written back yet.
@@ -110,7 +111,7 @@ impl Board {
     /// Says what to do next.
     pub(super) fn step(&mut self, query: &Query, now: Timestamp) -> Step {
         let line = self.lines.entry(query.token).or_default();
-        let good = line.last.as_ref().filter(|last| last.is_good(query, now)).map(|last| last.answer.clone());
+        let good = line.last.as_ref().filter(|last| last.is_good(query, now)).map(Last::answer);
         if let Some(pending) = &mut line.write_back {
             if query.hold_on_rotation {
                 pending.asked_at = now;
@@ -118,15 +119,13 @@ impl Board {
             let waited = now.duration_since(pending.since);
             return match good {
                 Some(answer) => Step::Done(answer),
-                None if (SignedDuration::ZERO..PATIENCE).contains(&waited) => Step::Wait(
-                    line.changed.clone().notified_owned(),
-                    (PATIENCE - waited).try_into().ok(),
-                    None,
-                ),
+                None if (SignedDuration::ZERO..PATIENCE).contains(&waited) => {
+                    Step::Wait(line.change(), (PATIENCE - waited).try_into().ok(), None)
+                }
                 None => Step::Pending(pending.grant.clone()),
             };
         }
-        if let Some((pause, failure)) = &line.pause
+        if let Some((pause, failure)) = line.pause.as_deref()
             && pause.left_for(query.expires_at, now).is_some()
             && let Some(left) = pause.left(now)
         {
@@ -140,7 +139,8 @@ impl Board {
         }
         if let Some(flight) = &mut line.flight {
             flight.hold_on_rotation |= query.hold_on_rotation;
-            return Step::Wait(line.changed.clone().notified_owned(), None, flight.ticket);
+            let ticket = flight.ticket;
+            return Step::Wait(line.change(), None, ticket);
         }
         line.flight = Some(Flight { ticket: None, hold_on_rotation: query.hold_on_rotation });
         Step::Lead
@@ -168,7 +168,7 @@ impl Board {
     pub(super) fn abandon(&mut self, token: Fingerprint) {
         if let Some(line) = self.lines.get_mut(&token) {
             line.flight = None;
-            line.changed.notify_waiters();
+            line.tell();
         }
     }
 
@@ -184,7 +184,7 @@ impl Board {
         if let Some((new, grant)) = returned {
             let line = self.lines.entry(new).or_default();
             line.last = Some(Last::new(number, Ok(grant), now));
-            line.changed.notify_waiters();
+            line.tell();
         }
         let line = self.lines.entry(token).or_default();
         let flight = line.flight.take().unwrap_or_default();
@@ -192,12 +192,13 @@ impl Board {
         match &answer {
             Ok(grant) if flight.hold_on_rotation => line.pend(grant, now),
             Err(failure) if failure.reason == Reason::RateLimited => {
-                line.pause = failure.retry_after.map(|wait| (Pause::new(now, wait), failure.clone()));
+                line.pause =
+                    failure.retry_after.map(|wait| Box::new((Pause::new(now, wait), failure.clone())));
             }
             _ => {}
         }
         line.last = Some(Last::new(number, answer, now));
-        line.changed.notify_waiters();
+        line.tell();
     }
 
     /// This resource takes the write-back on.
@@ -231,14 +232,14 @@ impl Board {
     }
 
     fn write_back(&mut self, token: Fingerprint) -> Option<&mut WriteBack> {
-        self.lines.get_mut(&token).and_then(|line| line.write_back.as_mut())
+        self.lines.get_mut(&token).and_then(|line| line.write_back.as_deref_mut())
     }
 
     /// A new refresh token is written back, or there is no need any more.
     pub(super) fn written_back(&mut self, token: Fingerprint) {
         if let Some(line) = self.lines.get_mut(&token) {
             line.write_back = None;
-            line.changed.notify_waiters();
+            line.tell();
         }
     }
 
@@ -256,14 +257,15 @@ impl Board {
             let wanted = |pending: &WriteBack| {
                 !pending.holders.is_empty() || now.duration_since(pending.asked_at) < FORGOTTEN
             };
-            if !line.write_back.as_ref().is_none_or(wanted) {
+            if !line.write_back.as_deref().is_none_or(wanted) {
                 line.write_back = None;
-                line.changed.notify_waiters();
+                line.tell();
             }
             line.last.take_if(|last| last.is_old(now));
-            line.pause.take_if(|(pause, _)| pause.left(now).is_none());
+            line.pause.take_if(|pause| pause.0.left(now).is_none());
             line.flight.is_some() || line.last.is_some() || line.write_back.is_some() || line.pause.is_some()
         });
+        self.lines.shrink_to(2 * self.lines.len());
         self.lines.values().any(|line| line.last.is_some())
     }
 
@@ -274,11 +276,24 @@ impl Board {
 }
 
 impl Line {
+    /// The next change.
+    fn change(&mut self) -> OwnedNotified {
+        self.changed.get_or_insert_default().clone().notified_owned()
+    }
+
+    /// Wakes all who wait.
+    fn tell(&mut self) {
+        if let Some(changed) = self.changed.take() {
+            changed.notify_waiters();
+        }
+    }
+
     /// Where the answer holds a new refresh token, nothing is sent until it is written back.
     fn pend(&mut self, grant: &Arc<Grant>, now: Timestamp) {
         if grant.rotated.is_some() {
             let grant = grant.clone();
-            self.write_back = Some(WriteBack { grant, since: now, asked_at: now, holders: Vec::new() });
+            let pending = WriteBack { grant, since: now, asked_at: now, holders: Vec::new() };
+            self.write_back = Some(Box::new(pending));
         }
     }
 }
@@ -289,7 +304,11 @@ impl Last {
             Ok(grant) => grant.requested_at,
             Err(failure) => failure.requested_at,
         };
-        Self { number, requested_at, came_at: now, answer }
+        Self { number, requested_at, came_at: now, answer: answer.map_err(Box::new) }
+    }
+
+    fn answer(&self) -> Answer {
+        self.answer.clone().map_err(|failure| *failure)
     }
 
     fn is_good(&self, query: &Query, now: Timestamp) -> bool {
