@@ -2,6 +2,7 @@
 //! Pure functions over instants and counts. All durations are whole seconds.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::squadcast::Fingerprint;
 
@@ -24,7 +25,7 @@ const FREE_REPAIRS: usize = 2;
 const HOUR: i64 = 3600;
 
 /// From when to when a token is good, by this cluster's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Life {
     /// When it was issued.
     pub issued: Timestamp,

@@ -167,8 +167,8 @@ fn decode_resource(times: u64) {
 fn index() -> Index {
     let mut index = Index::new(false);
     for number in 0..RESOURCES {
-        index.apply_credential(0, credential(number));
-        index.apply_secret(0, serde_json::from_value(target(number, 20)).unwrap());
+        index.apply_credential(0, &credential(number));
+        index.apply_secret(0, &serde_json::from_value(target(number, 20)).unwrap());
     }
     for key in index.keys() {
         let input = index.input(&key).unwrap();
@@ -180,19 +180,19 @@ fn index() -> Index {
 fn index_stranger(times: u64) {
     let mut index = index();
     let secret: SecretMeta = serde_json::from_value(stranger(1)).unwrap();
-    repeat(times, || assert!(black_box(index.apply_secret(0, secret.clone())).is_empty()));
+    repeat(times, || assert!(black_box(index.apply_secret(0, &secret.clone())).is_empty()));
 }
 
 fn index_target(times: u64) {
     let mut index = index();
     let secret: SecretMeta = serde_json::from_value(target(7, 20)).unwrap();
-    repeat(times, || assert!(black_box(index.apply_secret(0, secret.clone())).is_empty()));
+    repeat(times, || assert!(black_box(index.apply_secret(0, &secret.clone())).is_empty()));
 }
 
 fn index_resource(times: u64) {
     let mut index = index();
     let resource = credential(7);
-    repeat(times, || assert!(black_box(index.apply_credential(0, resource.clone())).is_empty()));
+    repeat(times, || assert!(black_box(index.apply_credential(0, &resource.clone())).is_empty()));
 }
 
 fn index_reconcile(times: u64) {

@@ -95,7 +95,7 @@ pub fn inputs() -> render::Inputs<'static> {
 
 pub fn desired(credential: &Credential) -> Desired<'_> {
     Desired {
-        credential: &credential.key.name,
+        credential: credential.key.name(),
         credential_uid: &credential.uid,
         target: &credential.spec.target,
     }

@@ -1,25 +1,40 @@
 //! What names an object of a kind.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-/// Namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// Namespace.
-    pub namespace: Arc<str>,
-    /// Name.
-    pub name: Arc<str>,
-}
+use arcstr::ArcStr;
+use serde::{Deserialize, Serialize};
+
+/// Namespace and name, as one text that all copies share: there are many of them for each resource.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Key(ArcStr);
+
+/// Between the two; neither can hold it (Kubernetes: "Object Names and IDs").
+const SEPARATOR: char = '/';
 
 impl Key {
     /// A key of two texts.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self(arcstr::format!("{namespace}{SEPARATOR}{name}"))
+    }
+
+    /// Namespace.
+    pub fn namespace(&self) -> &str {
+        self.parts().0
+    }
+
+    /// Name.
+    pub fn name(&self) -> &str {
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once(SEPARATOR).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        f.write_str(&self.0)
     }
 }

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::{RunArgs, Stop, no_client, regions, runtime, selector, usage::Usage};
 use crate::{
-    api::{ConditionType, Reason},
+    api::{Key, Reason},
     controller::{self, Controller, Index, Kinds, Scope, SharedIndex, Watch, Watches, secret_selectors},
     ops::{
         clients::{self, Clients},
@@ -167,8 +167,8 @@ fn elect(args: &RunArgs, client: &kube::Client, namespace: &str) -> (Option<Cand
 
 fn tell(sender: &EventSender, credential: &Credential, event: Event) {
     let about = ObjectRef {
-        namespace: credential.key.namespace.to_string(),
-        name: credential.key.name.to_string(),
+        namespace: credential.key.namespace().to_string(),
+        name: credential.key.name().to_string(),
         uid: credential.uid.to_string(),
     };
     sender.send(about, event, Timestamp::now());
@@ -192,25 +192,7 @@ impl CredentialSource for SharedIndex {
         self.lock().undecodable_count()
     }
 
-    fn for_each(&self, show: &mut dyn FnMut(CredentialSample<'_>)) {
-        self.lock().for_each(|credential| {
-            let status = &credential.status;
-            let conditions: Vec<_> = [ConditionType::Ready, ConditionType::Synced, ConditionType::Stalled]
-                .into_iter()
-                .filter_map(|type_| {
-                    let condition = status.condition(type_)?;
-                    Some((type_, condition.is_true(), condition.reason()?))
-                })
-                .collect();
-            show(CredentialSample {
-                namespace: &credential.key.namespace,
-                name: &credential.key.name,
-                ready: status.condition(ConditionType::Ready).is_some_and(crate::api::Condition::is_true),
-                expires_at: status.expires_at.map(Timestamp::as_second),
-                renew_at: status.renew_at.map(Timestamp::as_second),
-                failures: status.failure_count(),
-                conditions: &conditions,
-            });
-        });
+    fn for_each(&self, show: &mut dyn FnMut(&Key, &CredentialSample)) {
+        self.lock().for_each(show);
     }
 }

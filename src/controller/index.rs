@@ -1,6 +1,7 @@
 //! What the watches have told: all resources, what is needed of the Secrets that they name, and of every other
 //! Secret at most that it exists. Work for each event does not grow with the number of resources. Pure.
 
+mod packed;
 mod resources;
 mod secrets;
 mod signature;
@@ -14,13 +15,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use smallvec::SmallVec;
+
 use self::{
+    packed::Packed,
     secrets::Secrets,
-    signature::{Signature, still_as_read},
+    signature::{Signature, Version, of_resource, still_as_read},
 };
 use crate::{
     api::Key,
-    ops::shutdown::Shutdown,
+    ops::{metrics::CredentialSample, shutdown::Shutdown},
     reconcile::{Credential, Input, Known, Learned},
     secret::SecretMeta,
 };
@@ -28,8 +32,20 @@ use crate::{
 /// In place of a version: a list did not show it, which may be older or newer than what was read.
 const UNSHOWN: u64 = u64::MAX;
 
+/// A resource, and what of it is needed often.
 struct Entry {
-    credential: Arc<Credential>,
+    credential: Packed<Credential>,
+    /// The Secrets that it names.
+    source: Key,
+    target: Key,
+    resource_version: u64,
+    deleting: bool,
+    /// [`of_resource`]
+    signature: u64,
+    /// What the metrics show of it.
+    sample: CredentialSample,
+    /// The watch that shows it.
+    watch: WatchId,
     /// A hash over what the last reconcile saw; an event that changes nothing of it wakes nobody.
     seen: Option<u64>,
     /// Secrets deleted while a reconcile ran, with the version of the deletion: what that reconcile learned of
@@ -39,29 +55,49 @@ struct Entry {
     departed: Option<Arc<str>>,
 }
 
+impl Entry {
+    fn new(hasher: &RandomState, watch: WatchId, credential: &Credential) -> Self {
+        Self {
+            credential: Packed::new(credential),
+            source: credential.source(),
+            target: credential.target(),
+            resource_version: version(&credential.resource_version),
+            deleting: credential.deleting,
+            signature: of_resource(hasher, credential),
+            sample: CredentialSample::of(&credential.status),
+            watch,
+            seen: None,
+            deleted_meanwhile: Vec::new(),
+            departed: None,
+        }
+    }
+}
+
 /// A key of a Secret, and the region for which its value is a refresh token.
 type Line = (Key, Box<str>, Box<str>);
 
 /// One of the watches on Secrets or resources.
 pub type WatchId = usize;
 
+/// Names that belong together; nearly always it is one.
+type Few = SmallVec<[Key; 1]>;
+
 /// The index.
-#[derive(Default)]
 pub struct Index {
-    credentials: HashMap<Key, Entry>,
+    credentials: HashMap<Key, Box<Entry>>,
     /// Secret → resources that name it as source or target.
-    by_secret: HashMap<Key, Vec<Key>>,
+    by_secret: HashMap<Key, Few>,
     /// How many resources want a replaced refresh token written back.
     write_backs: HashMap<Line, usize>,
     secrets: Secrets,
     relisted_credentials: HashMap<WatchId, HashSet<Key>>,
-    listed_credentials: HashMap<Key, WatchId>,
-    undecodable: HashSet<Key>,
+    /// Objects that cannot be read, and the watch that shows them.
+    undecodable: HashMap<Key, WatchId>,
     hasher: RandomState,
 }
 
 /// The index, shared with the metrics endpoint; locked for short moments only.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct SharedIndex(Arc<Mutex<Index>>);
 
 impl SharedIndex {
@@ -92,21 +128,27 @@ impl SharedIndex {
 impl Index {
     /// An index for watches that show only labelled Secrets, or all.
     pub fn new(by_label: bool) -> Self {
-        Self { secrets: Secrets::new(by_label), ..Self::default() }
+        let hasher = RandomState::new();
+        Self {
+            credentials: HashMap::new(),
+            by_secret: HashMap::new(),
+            write_backs: HashMap::new(),
+            secrets: Secrets::new(by_label, hasher.clone()),
+            relisted_credentials: HashMap::new(),
+            undecodable: HashMap::new(),
+            hasher,
+        }
     }
 
     // Secrets
 
     /// A Secret was added or changed. Returns whom to wake.
-    pub fn apply_secret(&mut self, watch: WatchId, secret: SecretMeta) -> Vec<Key> {
+    pub fn apply_secret(&mut self, watch: WatchId, secret: &SecretMeta) -> Vec<Key> {
         let key = Key::new(secret.namespace(), secret.name());
-        // The texts of a key that is held already are not held twice.
-        let (key, who) = match self.by_secret.get_key_value(&key) {
-            Some((held, who)) => (held.clone(), Some(who.clone())),
-            None => (key, None),
-        };
+        let key = self.held(key);
+        let who = self.by_secret.get(&key).cloned();
         if self.secrets.apply(watch, &key, secret, who.is_some()) {
-            self.changed(who.unwrap_or_default())
+            self.changed(who.unwrap_or_default().into_vec())
         } else {
             Vec::new()
         }
@@ -117,7 +159,7 @@ impl Index {
         if !self.secrets.delete(watch, key, resource_version) {
             return Vec::new();
         }
-        let who = self.by_secret.get(key).cloned().unwrap_or_default();
+        let who = self.by_secret.get(key).cloned().unwrap_or_default().into_vec();
         for name in &who {
             if let Some(entry) = self.credentials.get_mut(name) {
                 entry.deleted_meanwhile.push((key.clone(), version(resource_version)));
@@ -137,14 +179,13 @@ impl Index {
         let gone = self.secrets.listed(watch, scope);
         // A reconcile that runs may have read what has gone since, or written what the list is too old to show.
         for entry in self.credentials.values_mut() {
-            for secret in [entry.credential.source(), entry.credential.target()] {
-                let within = scope.is_none_or(|ns| *secret.namespace == *ns);
-                let unshown = (secret, UNSHOWN);
-                if within
-                    && !self.secrets.is_present(&unshown.0)
-                    && !entry.deleted_meanwhile.contains(&unshown)
-                {
-                    entry.deleted_meanwhile.push(unshown);
+            for secret in [&entry.source, &entry.target] {
+                let within = scope.is_none_or(|ns| secret.namespace() == ns);
+                if within && !self.secrets.is_present(secret) {
+                    let unshown = (secret.clone(), UNSHOWN);
+                    if !entry.deleted_meanwhile.contains(&unshown) {
+                        entry.deleted_meanwhile.push(unshown);
+                    }
                 }
             }
         }
@@ -159,21 +200,21 @@ impl Index {
     pub fn input(&mut self, key: &Key) -> Option<Input> {
         let entry = self.credentials.get_mut(key)?;
         entry.deleted_meanwhile.clear();
-        let credential = entry.credential.clone();
-        let target = credential.target();
-        let source = credential.source();
-        let former = self.secrets.controlled_by(&credential.uid);
+        let credential = entry.credential.unpack()?;
+        let (source, target) = (entry.source.clone(), entry.target.clone());
+        let former = self.secrets.controlled_by(&credential.uid, |key| *key != target && *key != source);
         Some(Input {
             source: self.secrets.known(&source),
             target: self.secrets.known(&target),
-            rival: self.rival(&credential),
-            holder_leaves: self.holder_leaves(&credential),
+            rival: self.rival(key, &target),
+            holder_leaves: self.holder_leaves(key, &target),
             writes_back: self.write_backs.contains_key(&line(&credential)),
             former_targets: former
-                .filter(|(k, facts)| **k != target && **k != source && facts.written_by_us())
-                .map(|(k, facts)| (k.name.clone(), facts.clone()))
+                .into_iter()
+                .filter(|(_, facts)| facts.written_by_us())
+                .map(|(key, facts)| (key, Arc::new(facts)))
                 .collect(),
-            credential,
+            credential: Arc::new(credential),
         })
     }
 
@@ -183,22 +224,32 @@ impl Index {
             return false;
         };
         let deleted = std::mem::take(&mut entry.deleted_meanwhile);
-        if entry.credential.uid != input.credential.uid {
+        let now = entry.credential.unpack().filter(|now| now.uid == input.credential.uid);
+        let Some(mut now) = now else {
             return true;
-        }
+        };
         if let Some((resource_version, status)) = learned.status
-            && version(&resource_version) > version(&entry.credential.resource_version)
+            && version(&resource_version) > entry.resource_version
         {
-            let credential = Arc::make_mut(&mut entry.credential);
-            credential.resource_version = resource_version;
-            credential.status = status;
+            entry.resource_version = version(&resource_version);
+            entry.sample = CredentialSample::of(&status);
+            now.resource_version = resource_version;
+            now.status = status;
+            entry.credential = Packed::new(&now);
         }
-        let mut seen = input.clone();
+        let (source, target) = (input.credential.source(), input.credential.target());
+        let mut seen = Signature {
+            resource: of_resource(&self.hasher, &input.credential),
+            source: Version::of(&self.hasher, &input.source),
+            target: Version::of(&self.hasher, &input.target),
+            rival: input.rival.as_deref(),
+        };
         for (secret, facts) in learned.secrets {
+            let secret = self.held(secret);
             let known = match facts {
                 None => {
                     // The watch has told nothing since, so the read is newer.
-                    let was = if secret == input.credential.source() { &input.source } else { &input.target };
+                    let was = if secret == source { &input.source } else { &input.target };
                     if self.secrets.known(&secret) == *was {
                         self.secrets.missing(&secret);
                     }
@@ -210,20 +261,21 @@ impl Index {
                     match deleted.iter().filter(later).map(|(_, at)| *at).max() {
                         Some(UNSHOWN) => self.secrets.unshown(&secret, &facts),
                         None if self.by_secret.contains_key(&secret) => {
-                            self.secrets.store(&secret, facts.clone());
+                            self.secrets.store(&secret, &facts);
                         }
                         _ => {}
                     }
                     self.secrets.as_read(facts)
                 }
             };
-            if secret == input.credential.source() {
-                seen.source = known;
-            } else if secret == input.credential.target() {
-                seen.target = known;
+            let version = Version::of(&self.hasher, &known);
+            if secret == source {
+                seen.source = version;
+            } else if secret == target {
+                seen.target = version;
             }
         }
-        let seen = self.hash(&seen);
+        let seen = self.hasher.hash_one(seen);
         let changed = self.signature(key).is_none_or(|now| now != seen);
         if let Some(entry) = self.credentials.get_mut(key) {
             entry.seen = Some(seen);
@@ -234,30 +286,22 @@ impl Index {
     /// Whether the resource, and the source as it was read, are still as a reconcile found them: checked before an
     /// exchange that had to wait.
     pub fn still_wanted(&self, input: &Input) -> bool {
-        self.credentials.get(&input.credential.key).is_some_and(|entry| {
-            let now = &entry.credential;
-            let source = now.source();
-            let read_later =
-                |at| matches!(&input.source, Known::Facts(f) if version(&f.resource_version) >= at);
-            let gone = |(secret, at): &(Key, u64)| *secret == source && *at != UNSHOWN && !read_later(*at);
-            now.uid == input.credential.uid
-                && now.generation == input.credential.generation
-                && !now.deleting
-                && still_as_read(&self.secrets.known(&source), &input.source)
-                && !entry.deleted_meanwhile.iter().any(gone)
-        })
+        let Some(entry) = self.credentials.get(&input.credential.key) else {
+            return false;
+        };
+        let source = &entry.source;
+        let read_later = |at| matches!(&input.source, Known::Facts(f) if version(&f.resource_version) >= at);
+        let gone = |(secret, at): &(Key, u64)| secret == source && *at != UNSHOWN && !read_later(*at);
+        entry.credential.unpack().is_some_and(|now| is_as_it_was(&now, &input.credential))
+            && still_as_read(&self.hasher, &self.secrets.known(source), &input.source)
+            && !entry.deleted_meanwhile.iter().any(gone)
     }
 
     /// Whether the resource has been neither deleted nor suspended nor changed since: checked before a token is
     /// written, which may take long to come.
     pub fn still_there(&self, credential: &Credential) -> bool {
-        self.credentials.get(&credential.key).is_some_and(|entry| {
-            let now = &entry.credential;
-            now.uid == credential.uid
-                && now.generation == credential.generation
-                && !now.deleting
-                && !now.spec.suspend
-        })
+        let now = self.credentials.get(&credential.key).and_then(|entry| entry.credential.unpack());
+        now.is_some_and(|now| is_as_it_was(&now, credential) && !now.spec.suspend)
     }
 
     /// Whether there is a resource of this name.
@@ -270,26 +314,25 @@ impl Index {
         self.credentials.keys().cloned().collect()
     }
 
-    /// Calls `f` with every resource.
-    pub fn for_each(&self, mut f: impl FnMut(&Credential)) {
-        self.credentials.values().for_each(|entry| f(&entry.credential));
-    }
-
-    fn hash(&self, input: &Input) -> u64 {
-        self.hasher.hash_one(Signature::of(input))
+    /// Calls `f` with what the metrics show of every resource.
+    pub fn for_each(&self, mut f: impl FnMut(&Key, &CredentialSample)) {
+        self.credentials.iter().for_each(|(key, entry)| f(key, &entry.sample));
     }
 
     fn signature(&self, key: &Key) -> Option<u64> {
-        let credential = &self.credentials.get(key)?.credential;
-        Some(self.hash(&Input {
-            source: self.secrets.known(&credential.source()),
-            target: self.secrets.known(&credential.target()),
-            rival: self.rival(credential),
-            holder_leaves: false,
-            writes_back: false,
-            former_targets: Vec::new(),
-            credential: credential.clone(),
+        let entry = self.credentials.get(key)?;
+        let rival = self.rival(key, &entry.target);
+        Some(self.hasher.hash_one(Signature {
+            resource: entry.signature,
+            source: self.secrets.version(&entry.source),
+            target: self.secrets.version(&entry.target),
+            rival: rival.as_deref(),
         }))
+    }
+
+    /// The key of a Secret, of which the text is not held twice.
+    fn held(&self, secret: Key) -> Key {
+        self.by_secret.get_key_value(&secret).map_or(secret, |(held, _)| held.clone())
     }
 
     /// Those among `keys` for which something has changed since the last reconcile.
@@ -303,6 +346,11 @@ impl Index {
             })
             .collect()
     }
+}
+
+/// Neither deleted nor changed by its user since.
+fn is_as_it_was(now: &Credential, before: &Credential) -> bool {
+    now.uid == before.uid && now.generation == before.generation && !now.deleting
 }
 
 /// Resource versions count upwards (Kubernetes: "Resource versions", comparable since 1.35, and so in practice

@@ -39,6 +39,8 @@ use crate::{
 pub const LOOK: Duration = Duration::from_secs(30);
 /// A clock that was set back by more than this holds up what is due; everything is then looked at, in seconds.
 const SET_BACK: i64 = 30;
+/// How often what is remembered is gone through for what is of no use any more, in seconds.
+const TIDY: i64 = 30;
 /// When to look again at a resource whose reconcile panicked, in seconds.
 const AFTER_PANIC: i64 = 60;
 
@@ -142,6 +144,7 @@ impl Controller {
         tokio::pin!(stop);
         let mut leading = *leads.borrow_and_update();
         let mut seen = (self.context.clock)();
+        let mut tidied = seen;
         loop {
             self.heartbeat.beat(tokio::time::Instant::now());
             let now = (self.context.clock)();
@@ -149,6 +152,10 @@ impl Controller {
                 self.look_at_all();
             }
             seen = now;
+            if seconds_between(tidied, now).abs() >= TIDY {
+                self.forget_old(now);
+                tidied = now;
+            }
             while let Some(key) = self.timers.pop_due(now) {
                 self.queue.push(&key);
             }
@@ -206,6 +213,15 @@ impl Controller {
         }
     }
 
+    /// Each memory is looked at two or three times, then it is gone: after a wave there is nothing left.
+    fn forget_old(&mut self, now: jiff::Timestamp) {
+        self.memories.retain(|_, known| {
+            known.memory.forget_old(now);
+            !known.memory.is_empty()
+        });
+        self.memories.shrink_to(2 * self.memories.len());
+    }
+
     /// Starts the reconcile that is next.
     fn start(&mut self, permit: OwnedSemaphorePermit) {
         if let Some(key) = self.queue.pop() {
@@ -238,8 +254,8 @@ impl Controller {
         self.queue.done(&key);
         let Some(Done { memory, learned, wake, ending }) = done else {
             tracing::error!(
-                namespace = &*key.namespace,
-                name = &*key.name,
+                namespace = key.namespace(),
+                name = key.name(),
                 "a reconcile ended in a panic, which is a fault of the operator: please report it; the resource is looked at again in {AFTER_PANIC} s"
             );
             self.metrics.reconcile(Ending::Panic.as_str(), took.as_secs_f64());

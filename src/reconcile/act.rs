@@ -265,11 +265,11 @@ impl Attempt<'_> {
         let written = match &case.seen.target {
             Target::Absent => {
                 let body = secret::create(case.desired(), &data, &notes);
-                api::create(&ctx.client, &key.namespace, &body, false).await
+                api::create(&ctx.client, key.namespace(), &body, false).await
             }
             Target::Present { facts, .. } => {
                 let body = secret::patch(case.desired(), facts, &data, &notes);
-                api::patch(&ctx.client, &key.namespace, &key.name, &body, false).await
+                api::patch(&ctx.client, key.namespace(), key.name(), &body, false).await
             }
         };
         match written {

@@ -31,8 +31,9 @@ pub(super) async fn afterwards(
     memory: &mut Memory,
     learned: &Learned,
 ) -> Aftermath {
-    let before = memory.leftover.take();
-    memory.leftover = if case.renamed() { tidy_up(ctx, case.input, before).await } else { None };
+    let before = memory.leftover.take().map(|leftover| *leftover);
+    let leftover = if case.renamed() { tidy_up(ctx, case.input, before).await } else { None };
+    memory.leftover = leftover.clone().map(Box::new);
     let target = case.credential().target();
     let latest: Option<Arc<SecretFacts>> = learned
         .secrets
@@ -45,7 +46,7 @@ pub(super) async fn afterwards(
         Some(facts) => restart(ctx, case, &facts, ctx.now()).await,
         None => Restarts::NotDue,
     };
-    Aftermath { restarts, leftover: memory.leftover.clone() }
+    Aftermath { restarts, leftover }
 }
 
 /// Deletes former targets, or waits for the time to try again.
@@ -57,8 +58,7 @@ async fn tidy_up(ctx: &Context, input: &Input, before: Option<Leftover>) -> Opti
     if let Some(waiting) = before.clone().filter(|leftover| (leftover.at..leftover.until).contains(&now)) {
         return Some(waiting);
     }
-    let namespace = &input.credential.key.namespace;
-    let trouble = act::remove_former_targets(ctx, namespace, &input.former_targets).await?;
+    let trouble = act::remove_former_targets(ctx, &input.former_targets).await?;
     let failures = before.map_or(0, |leftover| leftover.failures);
     let until = whole_seconds(plus(now, schedule::back_off(failures, None, None)));
     Some(Leftover { trouble, failures: failures.saturating_add(1), at: whole_seconds(now), until })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{Key, SquadcastCredential, SquadcastCredentialSpec, SquadcastCredentialStatus, names},
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// A resource as the watch told it, without what the operator does not need.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Credential {
     /// Namespace and name.
     pub key: Key,
@@ -46,15 +47,12 @@ impl Credential {
     /// Key of the Secret that holds the refresh token. Today in the resource's own namespace; nothing beyond
     /// this method and [`Self::target`] relies on that.
     pub fn source(&self) -> Key {
-        Key {
-            namespace: self.key.namespace.clone(),
-            name: self.spec.refresh_token_secret_ref.name.as_str().into(),
-        }
+        Key::new(self.key.namespace(), &self.spec.refresh_token_secret_ref.name)
     }
 
     /// Key of the Secret to write.
     pub fn target(&self) -> Key {
-        Key { namespace: self.key.namespace.clone(), name: self.spec.target.name.as_str().into() }
+        Key::new(self.key.namespace(), &self.spec.target.name)
     }
 }
 
@@ -105,12 +103,12 @@ pub struct Input {
     /// The Secret to write.
     pub target: Known,
     /// Another resource that holds, or has the better claim to, the same target.
-    pub rival: Option<Arc<str>>,
+    pub rival: Option<Box<str>>,
     /// The resource that controls the target is gone or going, and its Secret with it.
     pub holder_leaves: bool,
     /// A refresh token that Squadcast replaces is to be written back: this resource, or another one that reads the
     /// same key of the same Secret for the same region, says `WriteBack`.
     pub writes_back: bool,
     /// Secrets of other names that this resource controls: former targets.
-    pub former_targets: Vec<(Arc<str>, Arc<SecretFacts>)>,
+    pub former_targets: Vec<(Key, Arc<SecretFacts>)>,
 }

@@ -11,8 +11,8 @@ pub(super) fn not_ready(credential: &Credential, next: &SquadcastCredentialStatu
     let was = credential.status.condition(ConditionType::Ready).is_some_and(Condition::is_true);
     if let Some(ready) = ready.filter(|ready| was && !ready.is_true()) {
         warn!(
-            namespace = &*credential.key.namespace,
-            name = &*credential.key.name,
+            namespace = credential.key.namespace(),
+            name = credential.key.name(),
             reason = &*ready.reason,
             "there is no usable token any more: {}",
             ready.message
@@ -27,7 +27,7 @@ pub(super) fn report(credential: &Credential, report: &Report) {
         return;
     }
     let (namespace, name, outcome) =
-        (&*credential.key.namespace, &*credential.key.name, report.ending.as_str());
+        (credential.key.namespace(), credential.key.name(), report.ending.as_str());
     let synced = report.status.condition(ConditionType::Synced);
     let reason = synced.map_or("", |c| &*c.reason);
     let message = synced.map_or("", |c| &*c.message);

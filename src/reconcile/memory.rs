@@ -14,7 +14,11 @@ use crate::{
 /// Longest pause where the API server cannot be asked, in seconds.
 const UNREACHABLE_CAP: i64 = 15;
 
-/// Memory of one resource.
+/// A token or an answer of so long ago, in seconds, matters to nobody: not to the pause between two exchanges of one
+/// resource, and it is not shared any more.
+const GRANT_MATTERS: i64 = 60;
+
+/// Memory of one resource. After a wave there is one for each: what is rare has its own place.
 #[derive(Clone, Default)]
 pub struct Memory {
     /// A token that was got and is not in the target yet.
@@ -32,7 +36,7 @@ pub struct Memory {
     /// How many times in a row the API server could not be asked at all.
     pub unreachable: u32,
     /// Former targets that could not be deleted.
-    pub leftover: Option<Leftover>,
+    pub leftover: Option<Box<Leftover>>,
     /// The process is about to end: what is to be saved is saved now, whatever the back-off.
     pub last_chance: bool,
 }
@@ -142,6 +146,15 @@ impl Memory {
             && !last_chance
     }
 
+    /// Forgets what is of no use any more.
+    pub fn forget_old(&mut self, now: Timestamp) {
+        let is_old = |at: &mut Timestamp| seconds_between(*at, now).abs() >= GRANT_MATTERS;
+        self.last_grant.take_if(is_old);
+        self.last_answer.take_if(is_old);
+        self.repairs.retain(|at| within_the_hour(*at, now));
+        self.rewrites.retain(|at| within_the_hour(*at, now));
+    }
+
     /// A refresh token is still to be written back.
     pub fn has_duty(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.duty.is_some())
@@ -167,11 +180,50 @@ impl Memory {
 
 /// Notes an instant and forgets those of more than an hour ago.
 fn note(list: &mut Vec<Timestamp>, now: Timestamp) {
-    list.retain(|at| plus(*at, 3600) > now);
+    list.retain(|at| within_the_hour(*at, now));
     list.push(now);
+}
+
+fn within_the_hour(at: Timestamp, now: Timestamp) -> bool {
+    plus(at, 3600) > now
 }
 
 /// An instant of Squadcast's clock by ours.
 pub fn local(grant: &Grant, second: i64) -> Option<Timestamp> {
     Timestamp::from_second(second.checked_sub(grant.skew)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_of_no_use_any_more_is_forgotten() {
+        let mut memory = Memory {
+            last_grant: Some(at(1000)),
+            last_answer: Some(at(1000)),
+            repairs: vec![at(1000)],
+            rewrites: vec![at(1000)],
+            ..Memory::default()
+        };
+        memory.forget_old(at(1059));
+        assert!(memory.last_grant.is_some() && memory.last_answer.is_some(), "two exchanges are kept apart");
+        memory.forget_old(at(1060));
+        assert!(memory.last_grant.is_none() && memory.last_answer.is_none());
+        memory.forget_old(at(4599));
+        assert_eq!((memory.repairs.len(), memory.rewrites.len()), (1, 1), "of the last hour");
+        memory.forget_old(at(4600));
+        assert!(memory.is_empty());
+    }
+
+    #[test]
+    fn what_is_still_to_be_done_is_not_forgotten() {
+        let mut memory = Memory { unreachable: 1, last_grant: Some(at(0)), ..Memory::default() };
+        memory.forget_old(at(1_000_000));
+        assert!(!memory.is_empty());
+    }
 }

@@ -136,7 +136,7 @@ async fn read_source(
         // The watch on resources may be ahead of the one on Secrets: both are often created together.
         Known::Absent | Known::Present | Known::Facts(_) => {}
     }
-    let Some(secret) = api::get(client, &key.namespace, &key.name).await? else {
+    let Some(secret) = api::get(client, key.namespace(), key.name()).await? else {
         // Gone since the watch told of it. What the watch will make of that is told at once.
         return Ok(if label_required { Source::NotAllowed(None) } else { Source::Missing });
     };
@@ -180,7 +180,7 @@ async fn read_target(client: &Client, credential: &Credential, known: &Known) ->
         Known::Present | Known::Facts(_) | Known::Unwatched(_) => {}
     }
     let key = credential.target();
-    let Some(secret) = api::get(client, &key.namespace, &key.name).await? else {
+    let Some(secret) = api::get(client, key.namespace(), key.name()).await? else {
         return Ok(Target::Absent);
     };
     let content = Content {

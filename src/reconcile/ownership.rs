@@ -24,7 +24,7 @@ pub enum Claim {
 
 /// Judges the target by its owners, labels and annotations.
 pub fn claim(credential: &Credential, target: &Target) -> Claim {
-    let name = &*credential.key.name;
+    let name = credential.key.name();
     let secret = &credential.spec.target.name;
     let merge = credential.spec.target.creation_policy == CreationPolicy::Merge;
     let Target::Present { facts, content } = target else {

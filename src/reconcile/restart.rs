@@ -64,7 +64,7 @@ pub async fn restart(ctx: &Context, case: &Case<'_>, facts: &SecretFacts, now: T
     let mut failed = Vec::new();
     for target in &case.credential().spec.rollout_restart_targets {
         let described = format!("{} \"{}\"", target.kind.as_str(), target.name);
-        match patch(ctx, &case.credential().key.namespace, target, hash).await {
+        match patch(ctx, case.credential().key.namespace(), target, hash).await {
             Ok(()) => done.push(described),
             Err(error) => failed.push(why(&error, &described)),
         }

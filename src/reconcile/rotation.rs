@@ -61,7 +61,7 @@ pub async fn write_back(
         { "op": "test", "path": path, "value": BASE64.encode(found.raw.as_slice()) },
         { "op": "replace", "path": path, "value": BASE64.encode(new.expose()) },
     ]);
-    match api::json_patch(&ctx.client, &key.namespace, &key.name, &body).await {
+    match api::json_patch(&ctx.client, key.namespace(), key.name(), &body).await {
         Ok(secret) => done(secret),
         Err(error) => {
             let secrets = spellings(Some(&grant.access_token), Some(&found.token));
@@ -69,11 +69,11 @@ pub async fn write_back(
             let secrets: Vec<_> = secrets.iter().chain(&also).map(String::as_str).collect();
             let refused = refusal(
                 &error,
-                &format!("write the new refresh token into Secret \"{}\"", key.name),
+                &format!("write the new refresh token into Secret \"{}\"", key.name()),
                 &secrets,
             );
             // A failed precondition is 422, as other refusals are: the value itself tells.
-            match api::get(&ctx.client, &key.namespace, &key.name).await {
+            match api::get(&ctx.client, key.namespace(), key.name()).await {
                 Ok(Some(secret)) => {
                     match secret.value(&reference.key).and_then(|v| RefreshToken::parse(v).ok()) {
                         Some(value) if value == *new => done(secret.into_meta()),

@@ -54,8 +54,8 @@ pub async fn write(
     let path = format!(
         "/apis/{}/namespaces/{}/squadcastcredentials/{}",
         names::API_VERSION,
-        credential.key.namespace,
-        credential.key.name
+        credential.key.namespace(),
+        credential.key.name()
     );
     let written = format!("{path}/status?fieldManager={}", names::FIELD_MANAGER);
     let mut version = credential.resource_version.to_string();

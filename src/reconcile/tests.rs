@@ -105,7 +105,7 @@ fn written_of(
         ),
     };
     let desired =
-        Desired { credential: &credential.key.name, credential_uid: &credential.uid, target: &spec.target };
+        Desired { credential: credential.key.name(), credential_uid: &credential.uid, target: &spec.target };
     let mut body = create(desired, &data, &notes);
     let fields: serde_json::Map<String, Value> = data.keys().map(|k| (format!("f:{k}"), json!({}))).collect();
     body["metadata"]["namespace"] = "team".into();

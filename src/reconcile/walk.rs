@@ -179,8 +179,8 @@ impl<'a> Walk<'a> {
     pub(super) fn later(mut self, why: &str) -> Done {
         let wait = self.memory.wait_for_api();
         warn!(
-            namespace = &*self.current.key.namespace,
-            name = &*self.current.key.name,
+            namespace = self.current.key.namespace(),
+            name = self.current.key.name(),
             error = why,
             "could not read from the API server; trying again in {wait} s"
         );
@@ -221,8 +221,8 @@ impl<'a> Walk<'a> {
             }
             Err(why) => {
                 warn!(
-                    namespace = &*self.current.key.namespace,
-                    name = &*self.current.key.name,
+                    namespace = self.current.key.namespace(),
+                    name = self.current.key.name(),
                     error = why,
                     "could not write the status; trying again"
                 );

@@ -1,7 +1,7 @@
 //! What the operator keeps of a Secret: its metadata's story about itself, never its data.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -26,7 +26,7 @@ pub struct Managed {
 }
 
 /// What the annotations of a target tell of its token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// By this cluster's clock: the annotations hold Squadcast's, and the skew between the two.
     pub life: Life,
@@ -46,7 +46,7 @@ impl Token {
 }
 
 /// The controller among a Secret's owners.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControllerRef {
     /// Uid of the owner.
     pub uid: Arc<str>,
@@ -80,7 +80,7 @@ impl From<OwnerReference> for ControllerRef {
 }
 
 /// What is known of a Secret from its metadata.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an answer of its own that a Secret gives")]
 pub struct SecretFacts {
     /// Uid, a precondition of every write.
@@ -103,8 +103,8 @@ pub struct SecretFacts {
     pub allow_write_by: Option<Box<str>>,
     /// Its token, where the annotations tell of one.
     pub token: Option<Token>,
-    /// What the operator wrote; many share one.
-    pub managed: Arc<Managed>,
+    /// What the operator wrote.
+    pub managed: Managed,
     /// Labels and annotations that the operator wrote, with their values as they are now.
     pub managed_metadata: BTreeMap<String, String>,
     /// All keys that the operator wrote are still as it wrote them, as far as the API server's own record of
@@ -210,9 +210,6 @@ impl Resource for SecretMeta {
 
 type Map = BTreeMap<String, String>;
 
-/// The operator wrote nothing.
-static NOTHING: LazyLock<Arc<Managed>> = LazyLock::new(Arc::default);
-
 impl SecretFacts {
     fn new(
         uid: String,
@@ -223,10 +220,10 @@ impl SecretFacts {
         annotations: &Map,
         managed_fields: &[Entry],
     ) -> Self {
-        let managed: Arc<Managed> = annotations
+        let managed: Managed = annotations
             .get(names::ANNOTATION_MANAGED)
             .and_then(|text| serde_json::from_str(text).ok())
-            .map_or_else(|| NOTHING.clone(), Arc::new);
+            .unwrap_or_default();
         let (controllers, other_owners): (Vec<_>, Vec<_>) =
             owners.into_iter().partition(|o| o.controller == Some(true));
         let fields = DataFields::read(managed_fields, &managed.data);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -92,7 +93,7 @@ pub(super) fn is_header_value(text: &str) -> bool {
 
 /// Stands for a region and a refresh token where the token itself must not be: the first 64 bits of a
 /// SHA-256, shown as 16 hex digits. Enough to see a change, useless to recover a real token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fingerprint(u64);
 
 impl Fingerprint {

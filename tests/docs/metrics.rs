@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use squadcast_operator::api::{ConditionType, Reason};
+use squadcast_operator::api::{ConditionType, Key, Reason};
 use squadcast_operator::ops::metrics::{CredentialSample, CredentialSource, Metrics};
 use squadcast_operator::reconcile::Ending;
 
@@ -18,16 +18,17 @@ impl CredentialSource for One {
         0
     }
 
-    fn for_each(&self, show: &mut dyn FnMut(CredentialSample<'_>)) {
-        show(CredentialSample {
-            namespace: "team",
-            name: "one",
-            ready: true,
-            expires_at: Some(2),
-            renew_at: Some(1),
-            failures: 0,
-            conditions: &[(ConditionType::Ready, true, Reason::TokenValid)],
-        });
+    fn for_each(&self, show: &mut dyn FnMut(&Key, &CredentialSample)) {
+        show(
+            &Key::new("team", "one"),
+            &CredentialSample {
+                ready: true,
+                expires_at: Some(2),
+                renew_at: Some(1),
+                failures: 0,
+                conditions: [Some((ConditionType::Ready, true, Reason::TokenValid)), None, None],
+            },
+        );
     }
 }
 

@@ -1,11 +1,8 @@
 //! The resources: who names which Secret, and who contends for which target. Pure.
 
-use std::{
-    collections::{HashSet, hash_map},
-    sync::Arc,
-};
+use std::collections::{HashSet, hash_map};
 
-use super::{Entry, Index, WatchId, line, version};
+use super::{Entry, Index, WatchId, line};
 use crate::{
     api::{Key, RefreshTokenRotation},
     reconcile::Credential,
@@ -13,52 +10,45 @@ use crate::{
 
 impl Index {
     /// A resource was added or changed. Returns whom to wake.
-    pub fn apply_credential(&mut self, watch: WatchId, credential: Credential) -> Vec<Key> {
-        let key = credential.key.clone();
+    pub fn apply_credential(&mut self, watch: WatchId, credential: &Credential) -> Vec<Key> {
+        // The texts of a key that is held already are not held twice.
+        let held = self.credentials.get_key_value(&credential.key);
+        let key = held.map_or_else(|| credential.key.clone(), |(key, _)| key.clone());
         self.undecodable.remove(&key);
         if let Some(seen) = self.relisted_credentials.get_mut(&watch) {
             seen.insert(key.clone());
         }
-        self.listed_credentials.insert(key.clone(), watch);
-        let previous = self.credentials.get(&key).map(|e| e.credential.clone());
-        if previous.as_ref().is_some_and(|p| {
-            version(&p.resource_version) > version(&credential.resource_version) && p.uid == credential.uid
-        }) {
+        let mut entry = Entry::new(&self.hasher, watch, credential);
+        let before = self.credentials.get(&key).and_then(|previous| previous.credential.unpack());
+        if let Some(previous) = self.credentials.get_mut(&key)
+            && previous.resource_version > entry.resource_version
+            && before.as_ref().is_some_and(|before| before.uid == credential.uid)
+        {
+            previous.watch = watch;
             return Vec::new();
         }
+        self.count_write_back(before.as_ref(), Some(credential));
         let mut wake = Vec::new();
-        let moved = previous.as_ref().is_none_or(|p| {
-            p.source() != credential.source()
-                || p.target() != credential.target()
-                || p.deleting != credential.deleting
-        });
-        if moved {
-            if let Some(previous) = &previous {
-                wake.extend(self.unlink(previous));
+        if let Some(previous) = self.credentials.remove(&key) {
+            // Nothing else would write it again before the token is due.
+            let status_lost = credential.status.conditions.is_empty()
+                && before.is_some_and(|before| !before.status.conditions.is_empty());
+            entry.seen = previous.seen.filter(|_| !status_lost);
+            let moved = previous.source != entry.source
+                || previous.target != entry.target
+                || previous.deleting != entry.deleting;
+            if moved {
+                wake.extend(self.unlink(&key, &previous));
+                wake.extend(self.link(&key, &mut entry));
+            } else {
+                (entry.source, entry.target) = (previous.source, previous.target);
             }
-            for secret in [credential.source(), credential.target()] {
-                let who = self.by_secret.entry(secret).or_insert_with(|| Vec::with_capacity(1));
-                if !who.contains(&key) {
-                    who.push(key.clone());
-                }
-            }
-            wake.extend(self.contenders(&credential));
-        }
-        self.count_write_back(previous.as_deref(), Some(&credential));
-        // Nothing else would write it again before the token is due.
-        let status_lost = previous
-            .as_ref()
-            .is_some_and(|p| credential.status.conditions.is_empty() && !p.status.conditions.is_empty());
-        let credential = Arc::new(credential);
-        if let Some(entry) = self.credentials.get_mut(&key) {
-            entry.credential = credential;
-            if status_lost {
-                entry.seen = None;
-            }
+            entry.deleted_meanwhile = previous.deleted_meanwhile;
+            entry.departed = previous.departed;
         } else {
-            let entry = Entry { credential, seen: None, deleted_meanwhile: Vec::new(), departed: None };
-            self.credentials.insert(key.clone(), entry);
+            wake.extend(self.link(&key, &mut entry));
         }
+        self.credentials.insert(key.clone(), Box::new(entry));
         wake.push(key);
         self.changed(wake)
     }
@@ -66,34 +56,33 @@ impl Index {
     /// A resource is gone. Returns whom to wake.
     pub fn delete_credential(&mut self, key: &Key) -> Vec<Key> {
         self.undecodable.remove(key);
-        self.listed_credentials.remove(key);
         let Some(entry) = self.credentials.remove(key) else {
             return Vec::new();
         };
-        self.count_write_back(Some(&entry.credential), None);
-        let wake = self.unlink(&entry.credential);
+        let credential = entry.credential.unpack();
+        self.count_write_back(credential.as_ref(), None);
+        let wake = self.unlink(key, &entry);
         for other in &wake {
             if let Some(other) = self.credentials.get_mut(other) {
-                other.departed = Some(entry.credential.uid.clone());
+                other.departed = credential.as_ref().map(|credential| credential.uid.clone());
             }
         }
         self.changed(wake)
     }
 
     /// Whether the target belongs to a resource that is gone or going, or writes elsewhere by now, so that it goes.
-    pub(super) fn holder_leaves(&self, credential: &Credential) -> bool {
-        let target = credential.target();
-        let Some(holder) = self.secrets.facts(&target).and_then(|facts| facts.controller.as_ref()) else {
+    pub(super) fn holder_leaves(&self, key: &Key, target: &Key) -> bool {
+        let Some(holder) = self.secrets.facts(target).and_then(|facts| facts.controller) else {
             return false;
         };
-        let departed = self.credentials.get(&credential.key).and_then(|entry| entry.departed.as_ref());
+        let departed = self.credentials.get(key).and_then(|entry| entry.departed.as_ref());
         departed == Some(&holder.uid)
             || holder.credential().is_some_and(|name| {
-                let key = Key::new(&target.namespace, name);
-                self.credentials
-                    .get(&key)
-                    .map(|e| &e.credential)
-                    .is_some_and(|c| c.uid == holder.uid && (c.deleting || c.target() != target))
+                let owner = Key::new(target.namespace(), name);
+                self.credentials.get(&owner).is_some_and(|owner| {
+                    (owner.deleting || owner.target != *target)
+                        && owner.credential.unpack().is_some_and(|owner| owner.uid == holder.uid)
+                })
             })
     }
 
@@ -119,10 +108,9 @@ impl Index {
         if let Some(seen) = self.relisted_credentials.get_mut(&watch) {
             seen.insert(key.clone());
         }
-        let news = !self.undecodable.contains(key);
+        let news = !self.undecodable.contains_key(key);
         let wake = self.delete_credential(key);
-        self.listed_credentials.insert(key.clone(), watch);
-        self.undecodable.insert(key.clone());
+        self.undecodable.insert(key.clone(), watch);
         news.then_some(wake)
     }
 
@@ -139,65 +127,76 @@ impl Index {
     /// The list is complete: what it did not show is gone. Returns whom to wake.
     pub fn credentials_listed(&mut self, watch: WatchId) -> Vec<Key> {
         let seen = self.relisted_credentials.remove(&watch).unwrap_or_default();
-        let gone: Vec<Key> = self
-            .listed_credentials
-            .iter()
-            .filter(|(key, of)| **of == watch && !seen.contains(*key))
+        let listed = self.credentials.iter().map(|(key, entry)| (key, entry.watch));
+        let undecodable = self.undecodable.iter().map(|(key, watch)| (key, *watch));
+        let gone: Vec<Key> = listed
+            .chain(undecodable)
+            .filter(|(key, of)| *of == watch && !seen.contains(*key))
             .map(|(key, _)| key.clone())
             .collect();
         gone.iter().flat_map(|key| self.delete_credential(key)).collect()
     }
 
+    /// Notes who names which Secret. Returns the others that contend for the target.
+    fn link(&mut self, key: &Key, entry: &mut Entry) -> Vec<Key> {
+        for secret in [&mut entry.source, &mut entry.target] {
+            *secret = self.held(secret.clone());
+            let who = self.by_secret.entry(secret.clone()).or_default();
+            if !who.contains(key) {
+                who.push(key.clone());
+            }
+        }
+        self.contenders(key, &entry.target)
+    }
+
     /// Forgets who names which Secret. Returns the others that contended for the target.
-    fn unlink(&mut self, credential: &Credential) -> Vec<Key> {
-        for secret in [credential.source(), credential.target()] {
-            if let Some(who) = self.by_secret.get_mut(&secret) {
-                who.retain(|k| *k != credential.key);
+    fn unlink(&mut self, key: &Key, entry: &Entry) -> Vec<Key> {
+        for secret in [&entry.source, &entry.target] {
+            if let Some(who) = self.by_secret.get_mut(secret) {
+                who.retain(|k| k != key);
                 if who.is_empty() {
-                    self.by_secret.remove(&secret);
-                    self.secrets.unnamed(&secret);
+                    self.by_secret.remove(secret);
+                    self.secrets.unnamed(secret);
                 }
             }
         }
-        self.contenders(credential)
+        self.contenders(key, &entry.target)
     }
 
-    fn contenders(&self, credential: &Credential) -> Vec<Key> {
-        let target = credential.target();
-        let who = self.by_secret.get(&target).into_iter().flatten();
-        who.filter(|k| {
-            **k != credential.key && self.credentials.get(*k).is_some_and(|e| e.credential.target() == target)
-        })
-        .cloned()
-        .collect()
+    fn contenders(&self, key: &Key, target: &Key) -> Vec<Key> {
+        let who = self.by_secret.get(target).into_iter().flatten();
+        who.filter(|k| *k != key && self.credentials.get(*k).is_some_and(|e| e.target == *target))
+            .cloned()
+            .collect()
     }
 
     /// The resource with a better claim to the same target: the one that holds it, else the older, then the
     /// smaller name. One that is being deleted claims nothing; a suspended one does.
-    pub(super) fn rival(&self, credential: &Credential) -> Option<Arc<str>> {
-        let contenders = self.contenders(credential);
+    pub(super) fn rival(&self, key: &Key, target: &Key) -> Option<Box<str>> {
+        let contenders = self.contenders(key, target);
         if contenders.is_empty() {
             return None;
         }
-        let facts = self.secrets.facts(&credential.target());
+        let facts = self.secrets.facts(target);
         let rank = |c: &Credential| {
-            let holds = facts.is_some_and(|f| match &f.controller {
+            let holds = facts.as_ref().is_some_and(|f| match &f.controller {
                 Some(controller) => controller.uid == c.uid,
                 // Under `Merge` it holds what it has written by permission.
                 None => match &f.credential {
-                    Some(name) => **name == *c.key.name,
-                    None => f.written_by_us() && f.allow_write_by.as_deref() == Some(&*c.key.name),
+                    Some(name) => **name == *c.key.name(),
+                    None => f.written_by_us() && f.allow_write_by.as_deref() == Some(c.key.name()),
                 },
             });
-            (!holds, c.created, c.key.name.clone())
+            (!holds, c.created, c.key.name().to_owned())
         };
-        let mine = rank(credential);
+        let mine = rank(&self.credentials.get(key)?.credential.unpack()?);
         contenders
             .iter()
-            .filter_map(|k| self.credentials.get(k))
-            .map(|e| &e.credential)
-            .filter(|c| !c.deleting && rank(c) < mine)
-            .min_by_key(|c| rank(c))
-            .map(|c| c.key.name.clone())
+            .filter_map(|k| self.credentials.get(k)?.credential.unpack())
+            .filter(|c| !c.deleting)
+            .map(|c| rank(&c))
+            .filter(|rank| *rank < mine)
+            .min()
+            .map(|(_, _, name)| name.into())
     }
 }

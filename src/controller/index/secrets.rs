@@ -4,41 +4,81 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU64,
     sync::Arc,
 };
 
-use super::{WatchId, strangers::Strangers, version};
+use super::{
+    Few, WatchId,
+    packed::Packed,
+    signature::{Version, of_secret},
+    strangers::Strangers,
+    version,
+};
 use crate::{
     api::Key,
     reconcile::Known,
-    secret::{Managed, SecretFacts, SecretMeta},
+    secret::{SecretFacts, SecretMeta},
 };
 
-#[derive(Default)]
+/// The facts of a Secret, and what of them is needed often.
+struct AtRest {
+    facts: Packed<SecretFacts>,
+    resource_version: u64,
+    /// [`of_secret`]
+    signature: u64,
+    /// [`SecretFacts::labelled`]
+    labelled: bool,
+    /// A hash over the uid of the resource that controls it.
+    controller: Option<NonZeroU64>,
+}
+
+impl AtRest {
+    fn new(hasher: &RandomState, facts: &SecretFacts) -> Self {
+        Self {
+            resource_version: version(&facts.resource_version),
+            signature: of_secret(hasher, facts),
+            labelled: facts.labelled(),
+            controller: controller(facts).map(|uid| of_uid(hasher, uid)),
+            facts: Packed::new(facts),
+        }
+    }
+}
+
 pub(super) struct Secrets {
     /// Secrets that a resource names, or controls; with `by_label` all that a watch shows, and what was last read
     /// of those that a resource names and no watch shows.
-    facts: HashMap<Key, Arc<SecretFacts>>,
-    /// Uid of a resource → Secrets that it controls.
-    by_controller: HashMap<Arc<str>, Vec<Key>>,
+    facts: HashMap<Key, AtRest>,
+    /// A hash over the uid of a resource → Secrets that it controls.
+    by_controller: HashMap<NonZeroU64, Few>,
     /// Those of `facts` that each watch has shown.
     present: HashMap<WatchId, HashSet<Key>>,
     relisted: HashMap<WatchId, HashSet<Key>>,
     strangers: Strangers,
-    /// What the operator wrote into the Secret that was shown last.
-    managed: Arc<Managed>,
     /// The watches show only labelled Secrets, two of them in each namespace: one for each label.
     by_label: bool,
+    hasher: RandomState,
 }
 
 impl Secrets {
-    pub(super) fn new(by_label: bool) -> Self {
-        Self { by_label, ..Self::default() }
+    pub(super) fn new(by_label: bool, hasher: RandomState) -> Self {
+        Self {
+            facts: HashMap::new(),
+            by_controller: HashMap::new(),
+            present: HashMap::new(),
+            relisted: HashMap::new(),
+            strangers: Strangers::default(),
+            by_label,
+            hasher,
+        }
     }
 
     /// A watch shows a Secret, which a resource names or not. Says whether that is news worth keeping.
-    pub(super) fn apply(&mut self, watch: WatchId, key: &Key, secret: SecretMeta, named: bool) -> bool {
-        if !(named || self.keeps(&secret.facts) || self.facts.contains_key(key)) {
+    pub(super) fn apply(&mut self, watch: WatchId, key: &Key, secret: &SecretMeta, named: bool) -> bool {
+        let facts = &secret.facts;
+        let kept = self.keeps(controller(facts).is_some(), facts.labelled());
+        if !(named || kept || self.facts.contains_key(key)) {
             self.strangers.note(key);
             return false;
         }
@@ -46,14 +86,7 @@ impl Secrets {
             seen.insert(key.clone());
         }
         self.present.entry(watch).or_default().insert(key.clone());
-        let mut facts = secret.facts;
-        // Nearly all targets have the same keys: their names are held once.
-        if facts.managed == self.managed {
-            facts.managed = self.managed.clone();
-        } else if facts.written_by_us() {
-            self.managed = facts.managed.clone();
-        }
-        self.store(key, Arc::new(facts))
+        self.store(key, facts)
     }
 
     /// A watch shows a Secret no more, since this version. Says whether none does.
@@ -61,7 +94,7 @@ impl Secrets {
         for names in [self.relisted.get_mut(&watch), self.present.get_mut(&watch)].into_iter().flatten() {
             names.remove(key);
         }
-        if self.facts.get(key).is_some_and(|f| version(&f.resource_version) > version(resource_version)) {
+        if self.facts.get(key).is_some_and(|f| f.resource_version > version(resource_version)) {
             // A former Secret of this name; what has been written since is another.
             return false;
         }
@@ -69,7 +102,7 @@ impl Secrets {
             // It has lost one of its two labels, which the other watch tells too.
             return false;
         }
-        if self.facts.get(key).is_some_and(|facts| self.is_watched(facts)) {
+        if self.facts.get(key).is_some_and(|facts| self.is_watched(facts.labelled)) {
             self.forget(key);
         }
         true
@@ -89,8 +122,8 @@ impl Secrets {
             .facts
             .iter()
             .filter(|(key, facts)| {
-                scope.is_none_or(|ns| *key.namespace == *ns)
-                    && self.is_watched(facts)
+                scope.is_none_or(|ns| key.namespace() == ns)
+                    && self.is_watched(facts.labelled)
                     && !self.is_present(key)
             })
             .map(|(key, _)| key.clone())
@@ -104,18 +137,17 @@ impl Secrets {
     }
 
     /// Stores facts unless newer ones are there; says whether it did.
-    pub(super) fn store(&mut self, key: &Key, facts: Arc<SecretFacts>) -> bool {
+    pub(super) fn store(&mut self, key: &Key, facts: &SecretFacts) -> bool {
         if let Some(known) = self.facts.get(key)
             // A former Secret of this name has lower versions, too.
-            && version(&known.resource_version) > version(&facts.resource_version)
+            && known.resource_version > version(&facts.resource_version)
         {
             return false;
         }
         self.forget(key);
-        if let Some(controller) = facts.controller.as_ref().filter(|c| c.credential().is_some()) {
-            // Nearly always it is the only one.
-            let owned =
-                self.by_controller.entry(controller.uid.clone()).or_insert_with(|| Vec::with_capacity(1));
+        let facts = AtRest::new(&self.hasher, facts);
+        if let Some(controller) = facts.controller {
+            let owned = self.by_controller.entry(controller).or_default();
             if let Err(place) = owned.binary_search(key) {
                 owned.insert(place, key.clone());
             }
@@ -125,18 +157,18 @@ impl Secrets {
     }
 
     /// What was read of it is in doubt, since a list does not show it: a read tells.
-    pub(super) fn unshown(&mut self, key: &Key, facts: &Arc<SecretFacts>) {
-        if self.is_watched(facts) {
+    pub(super) fn unshown(&mut self, key: &Key, facts: &SecretFacts) {
+        if self.is_watched(facts.labelled()) {
             self.strangers.note(key);
         } else {
             // No list ever shows it.
-            self.store(key, facts.clone());
+            self.store(key, facts);
         }
     }
 
     /// No resource names it any more.
     pub(super) fn unnamed(&mut self, key: &Key) {
-        if self.facts.get(key).is_some_and(|f| !self.keeps(f)) {
+        if self.facts.get(key).is_some_and(|f| !self.keeps(f.controller.is_some(), f.labelled)) {
             self.facts.remove(key);
             self.strangers.note(key);
         }
@@ -144,22 +176,31 @@ impl Secrets {
 
     /// What the watches have told of it.
     pub(super) fn known(&self, key: &Key) -> Known {
-        match self.facts.get(key) {
-            Some(facts) => self.as_read(facts.clone()),
+        match self.facts(key) {
+            Some(facts) => self.as_read(Arc::new(facts)),
             None if self.by_label => Known::Unwatched(None),
-            None if self.strangers.may_hold(key) => Known::Present,
+            None if self.facts.contains_key(key) || self.strangers.may_hold(key) => Known::Present,
             None => Known::Absent,
+        }
+    }
+
+    /// The version of [`Self::known`].
+    pub(super) fn version(&self, key: &Key) -> Version {
+        match self.facts.get(key) {
+            Some(facts) if self.is_watched(facts.labelled) => Version::Of(facts.signature),
+            None if !self.by_label && !self.strangers.may_hold(key) => Version::Absent,
+            _ => Version::Unknown,
         }
     }
 
     /// What a read that returned these facts makes known.
     pub(super) fn as_read(&self, facts: Arc<SecretFacts>) -> Known {
-        if self.is_watched(&facts) { Known::Facts(facts) } else { Known::Unwatched(Some(facts)) }
+        if self.is_watched(facts.labelled()) { Known::Facts(facts) } else { Known::Unwatched(Some(facts)) }
     }
 
     /// A read found none, and what is known is older.
     pub(super) fn missing(&mut self, key: &Key) {
-        if self.facts.get(key).is_some_and(|facts| self.is_watched(facts)) {
+        if self.facts.get(key).is_some_and(|facts| self.is_watched(facts.labelled)) {
             self.forget(key);
             // Should it be there again before a watch tells, a read does.
             self.strangers.note(key);
@@ -171,42 +212,42 @@ impl Secrets {
         if !self.by_label {
             return if self.strangers.may_hold(key) { Known::Present } else { Known::Absent };
         }
-        if self.facts.get(key).is_some_and(|facts| !self.is_watched(facts)) {
+        if self.facts.get(key).is_some_and(|facts| !self.is_watched(facts.labelled)) {
             self.forget(key);
         }
         Known::Unwatched(None)
     }
 
-    pub(super) fn facts(&self, key: &Key) -> Option<&Arc<SecretFacts>> {
-        self.facts.get(key)
+    pub(super) fn facts(&self, key: &Key) -> Option<SecretFacts> {
+        self.facts.get(key)?.facts.unpack()
     }
 
-    /// Those that the resource of this uid controls.
-    pub(super) fn controlled_by(&self, uid: &str) -> impl Iterator<Item = (&Key, &Arc<SecretFacts>)> {
-        let keys = self.by_controller.get(uid).into_iter().flatten();
-        keys.filter_map(|key| self.facts.get_key_value(key))
+    /// Those that the resource of this uid controls, and `wanted` says to be of interest.
+    pub(super) fn controlled_by(&self, uid: &str, wanted: impl Fn(&Key) -> bool) -> Vec<(Key, SecretFacts)> {
+        let keys = self.by_controller.get(&of_uid(&self.hasher, uid)).into_iter().flatten();
+        keys.filter(|key| wanted(key))
+            .filter_map(|key| Some((key.clone(), self.facts(key)?)))
+            .filter(|(_, facts)| controller(facts) == Some(uid))
+            .collect()
     }
 
-    /// A watch shows, or is about to show, a Secret of which this was read.
-    fn is_watched(&self, facts: &SecretFacts) -> bool {
-        !self.by_label || facts.labelled()
+    /// A watch shows, or is about to show, a Secret with or without a label.
+    fn is_watched(&self, labelled: bool) -> bool {
+        !self.by_label || labelled
     }
 
-    /// These facts are kept although no resource names the Secret.
-    fn keeps(&self, facts: &SecretFacts) -> bool {
-        controlled_by_credential(facts) || self.by_label && facts.labelled()
+    /// The facts of such a Secret are kept although no resource names it.
+    fn keeps(&self, controlled: bool, labelled: bool) -> bool {
+        controlled || self.by_label && labelled
     }
 
     fn forget(&mut self, key: &Key) {
-        let Some(facts) = self.facts.remove(key) else {
-            return;
-        };
-        if let Some(controller) = &facts.controller
-            && let Some(owned) = self.by_controller.get_mut(&controller.uid)
+        if let Some(controller) = self.facts.remove(key).and_then(|facts| facts.controller)
+            && let Some(owned) = self.by_controller.get_mut(&controller)
         {
             owned.retain(|other| other != key);
             if owned.is_empty() {
-                self.by_controller.remove(&controller.uid);
+                self.by_controller.remove(&controller);
             }
         }
     }
@@ -217,6 +258,12 @@ impl Secrets {
     }
 }
 
-fn controlled_by_credential(facts: &SecretFacts) -> bool {
-    facts.controller.as_ref().is_some_and(|c| c.credential().is_some())
+/// A hash over the uid of a resource: whoever looks by it compares the uid itself.
+fn of_uid(hasher: &RandomState, uid: &str) -> NonZeroU64 {
+    NonZeroU64::new(hasher.hash_one(uid)).unwrap_or(NonZeroU64::MIN)
+}
+
+/// Uid of the resource that controls it.
+fn controller(facts: &SecretFacts) -> Option<&str> {
+    facts.controller.as_ref().filter(|c| c.credential().is_some()).map(|c| &*c.uid)
 }

@@ -1,65 +1,66 @@
 //! Everything about a resource and its surroundings whose change calls for a reconcile. Pure.
 
+use std::hash::BuildHasher;
+
 use super::version;
-use crate::reconcile::{Input, Known};
+use crate::{
+    reconcile::{Credential, Known},
+    secret::SecretFacts,
+};
 
 /// What a reconcile saw, or would see now.
 #[derive(Hash)]
 pub(super) struct Signature<'a> {
-    uid: &'a str,
-    generation: i64,
-    deleting: bool,
-    renew_request: Option<&'a str>,
-    source: Version<'a>,
-    target: Version<'a>,
-    rival: Option<&'a str>,
+    /// [`of_resource`]
+    pub(super) resource: u64,
+    pub(super) source: Version,
+    pub(super) target: Version,
+    pub(super) rival: Option<&'a str>,
 }
 
-impl<'a> Signature<'a> {
-    pub(super) fn of(input: &'a Input) -> Self {
-        let credential = &input.credential;
-        Self {
-            uid: &credential.uid,
-            generation: credential.generation,
-            deleting: credential.deleting,
-            renew_request: credential.renew_request.as_deref(),
-            source: Version::of(&input.source),
-            target: Version::of(&input.target),
-            rival: input.rival.as_deref(),
-        }
-    }
+/// A hash over what of the resource itself calls for a reconcile: its status does not.
+pub(super) fn of_resource(hasher: &impl BuildHasher, credential: &Credential) -> u64 {
+    let Credential { uid, generation, deleting, renew_request, .. } = credential;
+    hasher.hash_one((uid, generation, deleting, renew_request))
 }
 
 /// Which version of a Secret.
-#[derive(PartialEq, Eq, Hash)]
-enum Version<'a> {
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Version {
     Absent,
     /// Of unknown version, if it is there at all.
     Unknown,
-    Of(&'a str, &'a str),
+    /// [`of_secret`]
+    Of(u64),
 }
 
-impl<'a> Version<'a> {
-    fn of(known: &'a Known) -> Self {
+impl Version {
+    /// Of a Secret of which this is known.
+    pub(super) fn of(hasher: &impl BuildHasher, known: &Known) -> Self {
         match known {
             Known::Absent => Self::Absent,
             Known::Present | Known::Unwatched(_) => Self::Unknown,
-            Known::Facts(facts) => Self::Of(&facts.uid, &facts.resource_version),
+            Known::Facts(facts) => Self::Of(of_secret(hasher, facts)),
         }
     }
 }
 
+/// A hash over which version of a Secret it is.
+pub(super) fn of_secret(hasher: &impl BuildHasher, facts: &SecretFacts) -> u64 {
+    hasher.hash_one((&facts.uid, &facts.resource_version))
+}
+
 /// Whether what is known of a Secret is no news to one who has read it.
-pub(super) fn still_as_read(known: &Known, read: &Known) -> bool {
+pub(super) fn still_as_read(hasher: &impl BuildHasher, known: &Known, read: &Known) -> bool {
     match (known, read) {
         (Known::Facts(known), Known::Facts(read)) => {
             // The watch may not have come as far as the read had.
             known.uid == read.uid && version(&known.resource_version) <= version(&read.resource_version)
         }
-        _ => match Version::of(known) {
+        _ => match Version::of(hasher, known) {
             // The watch has told nothing of it since.
             Version::Unknown => true,
-            told => told == Version::of(read),
+            told => told == Version::of(hasher, read),
         },
     }
 }

@@ -58,8 +58,8 @@ fn facts(secret: SecretMeta) -> Arc<SecretFacts> {
 /// An index with resource `a` (source `sa`, target `ta`), already reconciled.
 fn settled() -> Index {
     let mut index = Index::new(false);
-    index.apply_secret(0, plain("sa", 1));
-    assert_eq!(index.apply_credential(0, credential("a", "sa", "ta", 2)), [key("a")]);
+    index.apply_secret(0, &plain("sa", 1));
+    assert_eq!(index.apply_credential(0, &credential("a", "sa", "ta", 2)), [key("a")]);
     let input = index.input(&key("a")).unwrap();
     let learned = Learned {
         secrets: vec![
@@ -75,29 +75,29 @@ fn settled() -> Index {
 #[test]
 fn the_echo_of_its_own_write_wakes_nobody() {
     let mut index = settled();
-    assert!(index.apply_secret(0, owned("ta", 3, "a")).is_empty());
-    assert!(index.apply_secret(0, plain("sa", 1)).is_empty());
-    assert!(index.apply_credential(0, credential("a", "sa", "ta", 9)).is_empty(), "its status");
+    assert!(index.apply_secret(0, &owned("ta", 3, "a")).is_empty());
+    assert!(index.apply_secret(0, &plain("sa", 1)).is_empty());
+    assert!(index.apply_credential(0, &credential("a", "sa", "ta", 9)).is_empty(), "its status");
 }
 
 #[test]
 fn a_change_wakes_those_who_name_the_secret_and_no_others() {
     let mut index = settled();
-    index.apply_credential(0, credential("b", "sb", "tb", 2));
-    index.apply_credential(0, credential("c", "sa", "tc", 2));
-    let mut woken = index.apply_secret(0, plain("sa", 5));
+    index.apply_credential(0, &credential("b", "sb", "tb", 2));
+    index.apply_credential(0, &credential("c", "sa", "tc", 2));
+    let mut woken = index.apply_secret(0, &plain("sa", 5));
     woken.sort();
     assert_eq!(woken, [key("a"), key("c")]);
-    assert_eq!(index.apply_secret(0, owned("ta", 6, "a")), [key("a")]);
+    assert_eq!(index.apply_secret(0, &owned("ta", 6, "a")), [key("a")]);
     assert_eq!(index.delete_secret(0, &key("ta"), "7"), [key("a")]);
-    assert!(index.apply_secret(0, plain("foreign", 5)).is_empty());
+    assert!(index.apply_secret(0, &plain("foreign", 5)).is_empty());
 }
 
 #[test]
 fn of_foreign_secrets_it_is_known_at_most_that_their_names_are_taken() {
     let mut index = Index::new(false);
-    index.apply_secret(0, plain("foreign", 1));
-    index.apply_credential(0, credential("a", "sa", "foreign", 2));
+    index.apply_secret(0, &plain("foreign", 1));
+    index.apply_credential(0, &credential("a", "sa", "foreign", 2));
     let input = index.input(&key("a")).unwrap();
     assert_eq!(input.target, Known::Present);
     assert_eq!(input.source, Known::Absent);
@@ -107,12 +107,12 @@ fn of_foreign_secrets_it_is_known_at_most_that_their_names_are_taken() {
 fn a_list_that_does_not_show_it_deletes_it() {
     let mut index = settled();
     index.relist_secrets(0);
-    index.apply_secret(0, plain("sa", 1));
+    index.apply_secret(0, &plain("sa", 1));
     assert_eq!(index.secrets_listed(0, None), [key("a")], "its target is gone");
     assert_eq!(index.input(&key("a")).unwrap().target, Known::Present, "which a read confirms");
-    index.apply_credential(0, credential("b", "sb", "tb", 2));
+    index.apply_credential(0, &credential("b", "sb", "tb", 2));
     index.relist_credentials(0);
-    index.apply_credential(0, credential("b", "sb", "tb", 2));
+    index.apply_credential(0, &credential("b", "sb", "tb", 2));
     index.credentials_listed(0);
     assert_eq!(index.keys(), [key("b")]);
 }
@@ -120,7 +120,7 @@ fn a_list_that_does_not_show_it_deletes_it() {
 #[test]
 fn another_namespace_s_list_deletes_nothing_here() {
     let mut index = settled();
-    index.apply_secret(0, owned("ta", 3, "a"));
+    index.apply_secret(0, &owned("ta", 3, "a"));
     index.relist_secrets(1);
     assert!(index.secrets_listed(1, Some("elsewhere")).is_empty());
     assert!(matches!(index.input(&key("a")).unwrap().target, Known::Facts(_)));
@@ -129,9 +129,9 @@ fn another_namespace_s_list_deletes_nothing_here() {
 #[test]
 fn what_changed_under_a_reconcile_calls_for_another() {
     let mut index = settled();
-    index.apply_secret(0, plain("sa", 4));
+    index.apply_secret(0, &plain("sa", 4));
     let input = index.input(&key("a")).unwrap();
-    index.apply_secret(0, plain("sa", 5));
+    index.apply_secret(0, &plain("sa", 5));
     let learned = Learned { secrets: vec![(key("sa"), Some(facts(plain("sa", 4))))], status: None };
     assert!(index.finish(&key("a"), &input, learned));
 }
@@ -139,7 +139,7 @@ fn what_changed_under_a_reconcile_calls_for_another() {
 #[test]
 fn a_read_that_finds_none_counts_until_the_watch_tells_more() {
     let mut index = settled();
-    index.apply_secret(0, owned("ta", 3, "a"));
+    index.apply_secret(0, &owned("ta", 3, "a"));
     let input = index.input(&key("a")).unwrap();
     let none = || Learned {
         secrets: vec![(key("sa"), Some(facts(plain("sa", 1)))), (key("ta"), None)],
@@ -148,7 +148,7 @@ fn a_read_that_finds_none_counts_until_the_watch_tells_more() {
     assert!(!index.finish(&key("a"), &input, none()), "nothing calls for another look");
     assert_eq!(index.delete_secret(0, &key("ta"), "4"), [] as [Key; 0], "what is known already wakes nobody");
     let input = index.input(&key("a")).unwrap();
-    index.apply_secret(0, owned("ta", 5, "a"));
+    index.apply_secret(0, &owned("ta", 5, "a"));
     assert!(index.finish(&key("a"), &input, none()), "it is there again");
     assert!(matches!(index.input(&key("a")).unwrap().target, Known::Facts(_)));
 }
@@ -156,10 +156,10 @@ fn a_read_that_finds_none_counts_until_the_watch_tells_more() {
 #[test]
 fn a_secret_that_a_list_lacks_while_it_was_read_does_not_come_back() {
     let mut index = settled();
-    index.apply_secret(0, owned("ta", 3, "a"));
+    index.apply_secret(0, &owned("ta", 3, "a"));
     let input = index.input(&key("a")).unwrap();
     index.relist_secrets(0);
-    index.apply_secret(0, plain("sa", 1));
+    index.apply_secret(0, &plain("sa", 1));
     index.secrets_listed(0, None);
     let learned = Learned { secrets: vec![(key("ta"), Some(facts(owned("ta", 3, "a"))))], status: None };
     assert!(index.finish(&key("a"), &input, learned), "it is looked at again");
@@ -169,7 +169,7 @@ fn a_secret_that_a_list_lacks_while_it_was_read_does_not_come_back() {
 #[test]
 fn a_secret_deleted_while_it_was_read_does_not_come_back() {
     let mut index = settled();
-    index.apply_secret(0, owned("ta", 3, "a"));
+    index.apply_secret(0, &owned("ta", 3, "a"));
     let input = index.input(&key("a")).unwrap();
     index.delete_secret(0, &key("ta"), "8");
     let learned = Learned { secrets: vec![(key("ta"), Some(facts(owned("ta", 7, "a"))))], status: None };
@@ -180,7 +180,7 @@ fn a_secret_deleted_while_it_was_read_does_not_come_back() {
 #[test]
 fn the_holder_keeps_its_target_and_the_other_hears_when_it_goes() {
     let mut index = settled();
-    let mut woken = index.apply_credential(0, credential("Z", "sz", "ta", 2));
+    let mut woken = index.apply_credential(0, &credential("Z", "sz", "ta", 2));
     woken.sort();
     assert_eq!(woken, [key("Z")], "the holder is not disturbed");
     assert_eq!(index.input(&key("Z")).unwrap().rival.as_deref(), Some("a"));
@@ -194,8 +194,8 @@ fn the_holder_keeps_its_target_and_the_other_hears_when_it_goes() {
 #[test]
 fn of_two_without_a_holder_the_smaller_name_of_one_age_wins() {
     let mut index = Index::new(false);
-    index.apply_credential(0, credential("b", "sb", "t", 2));
-    index.apply_credential(0, credential("a", "sa", "t", 2));
+    index.apply_credential(0, &credential("b", "sb", "t", 2));
+    index.apply_credential(0, &credential("a", "sa", "t", 2));
     assert_eq!(index.input(&key("b")).unwrap().rival.as_deref(), Some("a"));
     assert_eq!(index.input(&key("a")).unwrap().rival, None);
 }
@@ -205,15 +205,15 @@ fn of_two_without_a_holder_the_older_wins_and_one_that_is_being_deleted_claims_n
     let mut index = Index::new(false);
     let older =
         Credential { created: "2023-12-31T23:59:59Z".parse().unwrap(), ..credential("b", "sb", "t", 2) };
-    index.apply_credential(0, older.clone());
-    index.apply_credential(0, credential("a", "sa", "t", 2));
+    index.apply_credential(0, &older.clone());
+    index.apply_credential(0, &credential("a", "sa", "t", 2));
     assert_eq!(index.input(&key("a")).unwrap().rival.as_deref(), Some("b"));
     assert_eq!(index.input(&key("b")).unwrap().rival, None);
     let mut suspended = Credential { generation: 2, ..older };
     suspended.spec.suspend = true;
-    index.apply_credential(0, suspended.clone());
+    index.apply_credential(0, &suspended.clone());
     assert_eq!(index.input(&key("a")).unwrap().rival.as_deref(), Some("b"), "a suspended one holds on");
-    let woken = index.apply_credential(0, Credential { deleting: true, ..suspended });
+    let woken = index.apply_credential(0, &Credential { deleting: true, ..suspended });
     assert!(woken.contains(&key("a")), "{woken:?}");
     assert_eq!(index.input(&key("a")).unwrap().rival, None);
 }
@@ -224,14 +224,14 @@ fn one_that_merges_into_a_secret_holds_it_against_an_older_one() {
     let merging = json!({ "annotations": {
         names::ANNOTATION_ALLOW_WRITE: "b", names::ANNOTATION_MANAGED: "{\"data\":[\"access_token\"]}",
     } });
-    index.apply_credential(0, credential("b", "sb", "t", 2));
-    index.apply_secret(0, secret("t", 3, &merging));
+    index.apply_credential(0, &credential("b", "sb", "t", 2));
+    index.apply_secret(0, &secret("t", 3, &merging));
     let input = index.input(&key("b")).unwrap();
     let learned = Learned { secrets: vec![(key("t"), Some(facts(secret("t", 3, &merging))))], status: None };
     index.finish(&key("b"), &input, learned);
     let older =
         Credential { created: "2023-12-31T23:59:59Z".parse().unwrap(), ..credential("a", "sa", "t", 4) };
-    index.apply_credential(0, older);
+    index.apply_credential(0, &older);
     assert_eq!(index.input(&key("a")).unwrap().rival.as_deref(), Some("b"));
     assert_eq!(index.input(&key("b")).unwrap().rival, None);
 }
@@ -241,16 +241,16 @@ fn former_targets_are_those_that_it_still_controls() {
     let mut index = settled();
     let written = |name: &str, version| {
         let mut secret = owned(name, version, "a");
-        Arc::make_mut(&mut secret.facts.managed).data.insert("access_token".to_owned());
+        secret.facts.managed.data.insert("access_token".to_owned());
         secret
     };
-    index.apply_secret(0, written("old", 2));
-    index.apply_secret(0, written("ta", 3));
+    index.apply_secret(0, &written("old", 2));
+    index.apply_secret(0, &written("ta", 3));
     // The user's own, which are to go with the resource and not before.
-    index.apply_secret(0, written("sa", 4));
-    index.apply_secret(0, owned("notes", 5, "a"));
+    index.apply_secret(0, &written("sa", 4));
+    index.apply_secret(0, &owned("notes", 5, "a"));
     let former = index.input(&key("a")).unwrap().former_targets;
-    assert_eq!(former.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["old"]);
+    assert_eq!(former.iter().map(|(key, _)| key.name()).collect::<Vec<_>>(), ["old"]);
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn an_exchange_is_still_wanted_until_the_resource_changes() {
     assert!(index.still_wanted(&input));
     let mut changed = credential("a", "sa", "ta", 9);
     changed.generation = 2;
-    index.apply_credential(0, changed);
+    index.apply_credential(0, &changed);
     assert!(!index.still_wanted(&input));
     index.delete_credential(&key("a"));
     assert!(!index.still_wanted(&input));
@@ -281,8 +281,8 @@ fn an_exchange_is_still_wanted_until_the_resource_changes() {
 fn an_exchange_is_no_longer_wanted_when_its_source_is_gone() {
     let mut index = settled();
     let input = index.input(&key("a")).unwrap();
-    index.apply_secret(0, plain("sa", 1));
-    index.apply_secret(0, owned("ta", 5, "a"));
+    index.apply_secret(0, &plain("sa", 1));
+    index.apply_secret(0, &owned("ta", 5, "a"));
     assert!(index.still_wanted(&input), "the source is as it was");
     let created_again = Input { source: Known::Facts(facts(plain("sa", 8))), ..input.clone() };
     index.delete_secret(0, &key("sa"), "7");
@@ -293,7 +293,7 @@ fn an_exchange_is_no_longer_wanted_when_its_source_is_gone() {
 #[test]
 fn the_end_of_a_former_secret_says_nothing_of_the_one_written_since() {
     let mut index = settled();
-    index.apply_secret(0, owned("ta", 7, "a"));
+    index.apply_secret(0, &owned("ta", 7, "a"));
     index.delete_secret(0, &key("ta"), "6");
     assert!(matches!(index.input(&key("a")).unwrap().target, Known::Facts(_)));
     index.delete_secret(0, &key("ta"), "8");
@@ -303,9 +303,9 @@ fn the_end_of_a_former_secret_says_nothing_of_the_one_written_since() {
 #[test]
 fn what_a_list_does_not_show_is_read_before_it_counts_as_gone() {
     let mut index = settled();
-    index.apply_secret(0, owned("ta", 7, "a"));
+    index.apply_secret(0, &owned("ta", 7, "a"));
     index.relist_secrets(0);
-    index.apply_secret(0, plain("sa", 1));
+    index.apply_secret(0, &plain("sa", 1));
     assert_eq!(index.secrets_listed(0, None), [key("a")]);
     assert_eq!(index.input(&key("a")).unwrap().target, Known::Present);
 }
@@ -313,10 +313,10 @@ fn what_a_list_does_not_show_is_read_before_it_counts_as_gone() {
 #[test]
 fn a_missing_secret_whose_name_was_taken_once_does_not_keep_anybody_busy() {
     let mut index = Index::new(false);
-    index.apply_secret(0, plain("ta", 1));
+    index.apply_secret(0, &plain("ta", 1));
     index.delete_secret(0, &key("ta"), "2");
-    index.apply_secret(0, plain("sa", 1));
-    index.apply_credential(0, credential("a", "sa", "ta", 2));
+    index.apply_secret(0, &plain("sa", 1));
+    index.apply_credential(0, &credential("a", "sa", "ta", 2));
     let input = index.input(&key("a")).unwrap();
     assert_eq!(input.target, Known::Present, "a read tells");
     let learned = Learned {
@@ -329,13 +329,13 @@ fn a_missing_secret_whose_name_was_taken_once_does_not_keep_anybody_busy() {
 #[test]
 fn whoever_waits_for_a_target_knows_when_its_holder_goes() {
     let mut index = settled();
-    index.apply_secret(0, owned("ta", 7, "a"));
-    index.apply_credential(0, credential("b", "sb", "ta", 3));
+    index.apply_secret(0, &owned("ta", 7, "a"));
+    index.apply_credential(0, &credential("b", "sb", "ta", 3));
     assert!(!index.input(&key("b")).unwrap().holder_leaves);
     index.delete_credential(&key("a"));
     let input = index.input(&key("b")).unwrap();
     assert!(input.holder_leaves && input.rival.is_none());
-    index.apply_secret(0, owned("ta", 8, "c"));
+    index.apply_secret(0, &owned("ta", 8, "c"));
     assert!(!index.input(&key("b")).unwrap().holder_leaves);
 }
 
@@ -344,16 +344,16 @@ fn an_exchange_is_still_wanted_until_the_source_changes_after_it_was_read() {
     // A source that was there before its resource: no watch has told of it yet.
     let mut index = Index::new(false);
     index.secrets_listed(0, None);
-    index.apply_secret(0, plain("sa", 5));
-    index.apply_credential(0, credential("a", "sa", "ta", 6));
+    index.apply_secret(0, &plain("sa", 5));
+    index.apply_credential(0, &credential("a", "sa", "ta", 6));
     let mut input = index.input(&key("a")).unwrap();
     assert_eq!(input.source, Known::Present);
     input.source = Known::Facts(facts(plain("sa", 7)));
     assert!(index.still_wanted(&input));
-    index.apply_secret(0, plain("sa", 6));
+    index.apply_secret(0, &plain("sa", 6));
     assert!(index.still_wanted(&input), "the watch is late");
-    index.apply_secret(0, plain("sa", 7));
+    index.apply_secret(0, &plain("sa", 7));
     assert!(index.still_wanted(&input));
-    index.apply_secret(0, plain("sa", 8));
+    index.apply_secret(0, &plain("sa", 8));
     assert!(!index.still_wanted(&input));
 }

@@ -62,8 +62,8 @@ impl Controller {
 /// Says that a refresh token could not be saved before the process had to let go of it.
 pub(super) fn lost(key: &Key) {
     tracing::error!(
-        namespace = &*key.namespace,
-        name = &*key.name,
+        namespace = key.namespace(),
+        name = key.name(),
         "Squadcast had replaced the refresh token, and the new one could not be written back into its Secret before the operator had to let go of it: if exchanges are rejected from now on, create a new refresh token in Squadcast's web application and store it"
     );
 }
@@ -71,8 +71,8 @@ pub(super) fn lost(key: &Key) {
 /// Says that a refresh token is not saved and that another process may lead now.
 pub(super) fn put_off(key: &Key) {
     tracing::error!(
-        namespace = &*key.namespace,
-        name = &*key.name,
+        namespace = key.namespace(),
+        name = key.name(),
         "Squadcast had replaced the refresh token, and the new one was not yet written back into its Secret when the operator lost its lease: it does that when it leads again; if exchanges are rejected from now on, create a new refresh token in Squadcast's web application and store it"
     );
 }

@@ -56,12 +56,12 @@ impl Controller {
                 wake
             }
             Change::Applied(object) => match *object {
-                Ok(credential) => index.apply_credential(id, credential),
+                Ok(credential) => index.apply_credential(id, &credential),
                 Err(Undecodable { key, error }) => {
                     if let Some(wake) = index.undecodable(id, &key) {
                         tracing::error!(
-                            namespace = &*key.namespace,
-                            name = &*key.name,
+                            namespace = key.namespace(),
+                            name = key.name(),
                             "this SquadcastCredential cannot be read and is left alone: {error}; correct it, or bring operator and CustomResourceDefinition to the same version"
                         );
                         wake
@@ -111,7 +111,7 @@ impl Controller {
                 self.unlisted.secrets.retain(|i| *i != id);
                 index.secrets_listed(id, self.settings.watches.secrets.get(id).and_then(|w| w.namespace()))
             }
-            Change::Applied(secret) => index.apply_secret(id, *secret),
+            Change::Applied(secret) => index.apply_secret(id, &secret),
             Change::Deleted(secret) => {
                 let key = Key::new(secret.namespace(), secret.name());
                 index.delete_secret(id, &key, &secret.facts.resource_version)

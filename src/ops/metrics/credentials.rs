@@ -6,21 +6,18 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicI64},
 };
 
+use jiff::Timestamp;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, MetricEncoder},
     metrics::{MetricType, gauge::Gauge},
 };
 
-use crate::api::{ConditionType, Reason};
+use crate::api::{Condition, ConditionType, Key, Reason, SquadcastCredentialStatus};
 
-/// What is known of one resource.
+/// What is shown of one resource.
 #[derive(Clone, Copy, Debug)]
-pub struct CredentialSample<'a> {
-    /// Its namespace.
-    pub namespace: &'a str,
-    /// Its name.
-    pub name: &'a str,
+pub struct CredentialSample {
     /// Whether `Ready` is true.
     pub ready: bool,
     /// When its token expires, in Unix seconds.
@@ -30,13 +27,30 @@ pub struct CredentialSample<'a> {
     /// How many attempts have failed in a row.
     pub failures: u32,
     /// Each present condition: type, whether it is true, reason.
-    pub conditions: &'a [(ConditionType, bool, Reason)],
+    pub conditions: [Option<(ConditionType, bool, Reason)>; 3],
+}
+
+impl CredentialSample {
+    /// What a status tells.
+    pub fn of(status: &SquadcastCredentialStatus) -> Self {
+        let condition = |type_| {
+            let condition = status.condition(type_)?;
+            Some((type_, condition.is_true(), condition.reason()?))
+        };
+        Self {
+            ready: status.condition(ConditionType::Ready).is_some_and(Condition::is_true),
+            expires_at: status.expires_at.map(Timestamp::as_second),
+            renew_at: status.renew_at.map(Timestamp::as_second),
+            failures: status.failure_count(),
+            conditions: [ConditionType::Ready, ConditionType::Synced, ConditionType::Stalled].map(condition),
+        }
+    }
 }
 
 /// Knows every resource.
 pub trait CredentialSource: Send + Sync {
     /// Shows each resource once. Called several times for one answer; may show other resources each time.
-    fn for_each(&self, show: &mut dyn FnMut(CredentialSample<'_>));
+    fn for_each(&self, show: &mut dyn FnMut(&Key, &CredentialSample));
     /// How many resources cannot be read at present.
     fn undecodable(&self) -> usize;
 }
@@ -66,8 +80,8 @@ pub(super) struct Credentials {
 }
 
 /// The labels that every metric of a resource has.
-fn labels<'a>(sample: &CredentialSample<'a>) -> [(&'static str, &'a str); 2] {
-    [("namespace", sample.namespace), ("name", sample.name)]
+fn labels(key: &Key) -> [(&'static str, &str); 2] {
+    [("namespace", key.namespace()), ("name", key.name())]
 }
 
 impl Collector for Credentials {
@@ -84,10 +98,10 @@ impl Collector for Credentials {
         let Some(source) = self.source.0.get().filter(|_| self.leader.get() != 0) else {
             return Ok(());
         };
-        let mut one_each = |name, help, value: fn(&CredentialSample<'_>) -> Option<i64>| {
+        let mut one_each = |name, help, value: fn(&CredentialSample) -> Option<i64>| {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            each(source.as_ref(), &mut |sample| match value(sample) {
-                Some(value) => metric.encode_family(&labels(sample))?.encode_gauge(&value),
+            each(source.as_ref(), &mut |key, sample| match value(sample) {
+                Some(value) => metric.encode_family(&labels(key))?.encode_gauge(&value),
                 None => Ok(()),
             })
         };
@@ -109,13 +123,13 @@ impl Collector for Credentials {
             None,
             MetricType::Gauge,
         )?;
-        each(source.as_ref(), &mut |sample| conditions(&mut metric, sample))
+        each(source.as_ref(), &mut |key, sample| conditions(&mut metric, key, sample))
     }
 }
 
-fn conditions(metric: &mut MetricEncoder<'_>, sample: &CredentialSample<'_>) -> fmt::Result {
-    for (type_, is_true, reason) in sample.conditions {
-        let [namespace, name] = labels(sample);
+fn conditions(metric: &mut MetricEncoder<'_>, key: &Key, sample: &CredentialSample) -> fmt::Result {
+    for (type_, is_true, reason) in sample.conditions.iter().flatten() {
+        let [namespace, name] = labels(key);
         let status = if *is_true { "True" } else { "False" };
         let labels =
             [namespace, name, ("type", type_.as_str()), ("status", status), ("reason", reason.as_str())];
@@ -127,12 +141,12 @@ fn conditions(metric: &mut MetricEncoder<'_>, sample: &CredentialSample<'_>) -> 
 /// Writes each resource until one write fails.
 fn each(
     source: &dyn CredentialSource,
-    write: &mut dyn FnMut(&CredentialSample<'_>) -> fmt::Result,
+    write: &mut dyn FnMut(&Key, &CredentialSample) -> fmt::Result,
 ) -> fmt::Result {
     let mut result = Ok(());
-    source.for_each(&mut |sample| {
+    source.for_each(&mut |key, sample| {
         if result.is_ok() {
-            result = write(&sample);
+            result = write(key, sample);
         }
     });
     result

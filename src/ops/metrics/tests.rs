@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::api::ConditionType;
+use crate::api::{ConditionType, Key};
 
 struct Two(Mutex<bool>);
 
@@ -12,29 +12,32 @@ impl CredentialSource for Two {
         2
     }
 
-    fn for_each(&self, show: &mut dyn FnMut(CredentialSample<'_>)) {
-        show(CredentialSample {
-            namespace: "team",
-            name: "main",
-            ready: true,
-            expires_at: Some(1_587_412_870),
-            renew_at: Some(1_587_355_000),
-            failures: 0,
-            conditions: &[
-                (ConditionType::Ready, true, Reason::TokenValid),
-                (ConditionType::Synced, true, Reason::Synced),
-            ],
-        });
+    fn for_each(&self, show: &mut dyn FnMut(&Key, &CredentialSample)) {
+        show(
+            &Key::new("team", "main"),
+            &CredentialSample {
+                ready: true,
+                expires_at: Some(1_587_412_870),
+                renew_at: Some(1_587_355_000),
+                failures: 0,
+                conditions: [
+                    Some((ConditionType::Ready, true, Reason::TokenValid)),
+                    Some((ConditionType::Synced, true, Reason::Synced)),
+                    None,
+                ],
+            },
+        );
         if *self.0.lock().unwrap() {
-            show(CredentialSample {
-                namespace: "team",
-                name: "new",
-                ready: false,
-                expires_at: None,
-                renew_at: None,
-                failures: 3,
-                conditions: &[(ConditionType::Stalled, true, Reason::UnknownRegion)],
-            });
+            show(
+                &Key::new("team", "new"),
+                &CredentialSample {
+                    ready: false,
+                    expires_at: None,
+                    renew_at: None,
+                    failures: 3,
+                    conditions: [None, None, Some((ConditionType::Stalled, true, Reason::UnknownRegion))],
+                },
+            );
         }
     }
 }

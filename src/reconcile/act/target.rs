@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Acted, refused_write};
 use crate::{
-    api::Reason,
+    api::{Key, Reason},
     reconcile::{
         Case, Context, Source, Target, Trouble,
         trouble::{Refusal, refusal, spellings},
@@ -29,10 +29,10 @@ pub async fn rewrite(ctx: &Context, case: &Case<'_>) -> Acted {
     }
     let key = case.credential().target();
     let body = secret::patch_metadata(case.desired(), facts);
-    match api::patch(&ctx.client, &key.namespace, &key.name, &body, false).await {
+    match api::patch(&ctx.client, key.namespace(), key.name(), &body, false).await {
         Ok(target) => Acted::Rewritten(Box::new(target)),
         Err(error) => {
-            refused(ctx, case, &error, &format!("update Secret \"{}\"", key.name), known(case)).await
+            refused(ctx, case, &error, &format!("update Secret \"{}\"", key.name()), known(case)).await
         }
     }
 }
@@ -43,27 +43,27 @@ pub(super) async fn may_write(ctx: &Context, case: &Case<'_>) -> Result<(), Acte
     let answer = match &case.seen.target {
         Target::Absent => {
             let body = serde_json::json!({
-                "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": { "name": &*key.name },
+                "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": { "name": key.name() },
             });
-            api::create(&ctx.client, &key.namespace, &body, true).await
+            api::create(&ctx.client, key.namespace(), &body, true).await
         }
         Target::Present { facts, .. } => {
             let body = serde_json::json!({
                 "metadata": { "uid": &*facts.uid, "resourceVersion": &*facts.resource_version },
             });
-            api::patch(&ctx.client, &key.namespace, &key.name, &body, true).await
+            api::patch(&ctx.client, key.namespace(), key.name(), &body, true).await
         }
     };
     let doing = |name: &str| format!("write Secret \"{name}\"");
     if let Err(error) = answer {
-        return Err(refused(ctx, case, &error, &doing(&key.name), known(case)).await);
+        return Err(refused(ctx, case, &error, &doing(key.name()), known(case)).await);
     }
     if case.input.writes_back {
         let source = case.credential().source();
         let nothing = serde_json::json!({});
-        let answer = api::patch(&ctx.client, &source.namespace, &source.name, &nothing, true).await;
+        let answer = api::patch(&ctx.client, source.namespace(), source.name(), &nothing, true).await;
         if let Err(error) = answer {
-            return Err(refused(ctx, case, &error, &doing(&source.name), known(case)).await);
+            return Err(refused(ctx, case, &error, &doing(source.name()), known(case)).await);
         }
     }
     Ok(())
@@ -89,7 +89,7 @@ pub(super) async fn refused(
         return refused_write(judged);
     }
     let key = case.credential().target();
-    match api::get(&ctx.client, &key.namespace, &key.name).await {
+    match api::get(&ctx.client, key.namespace(), key.name()).await {
         Ok(secret) => {
             let texts = secret.iter().flat_map(FullSecret::texts).filter(|text| text.len() >= SHORTEST_TOKEN);
             tokens.extend(texts.map(str::to_owned));
@@ -112,15 +112,11 @@ fn known(case: &Case<'_>) -> Vec<String> {
 }
 
 /// Deletes former targets once the new one is there; one that fails holds up no other. Says what went wrong.
-pub async fn remove_former_targets(
-    ctx: &Context,
-    namespace: &str,
-    former: &[(Arc<str>, Arc<SecretFacts>)],
-) -> Option<Trouble> {
+pub async fn remove_former_targets(ctx: &Context, former: &[(Key, Arc<SecretFacts>)]) -> Option<Trouble> {
     let mut first = None;
-    for (name, facts) in former.iter().filter(|(_, facts)| !facts.deleting) {
-        let Err(error) = api::delete(&ctx.client, namespace, name, facts).await else { continue };
-        let doing = format!("delete the former Secret \"{name}\"");
+    for (key, facts) in former.iter().filter(|(_, facts)| !facts.deleting) {
+        let Err(error) = api::delete(&ctx.client, key.namespace(), key.name(), facts).await else { continue };
+        let doing = format!("delete the former Secret \"{}\"", key.name());
         let trouble = match refusal(&error, &doing, &[]) {
             Refusal::Trouble(trouble) => trouble,
             Refusal::Changed => Trouble::new(

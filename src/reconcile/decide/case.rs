@@ -66,7 +66,7 @@ impl<'a> Case<'a> {
     pub fn desired(&self) -> Desired<'a> {
         let credential = self.credential();
         Desired {
-            credential: &credential.key.name,
+            credential: credential.key.name(),
             credential_uid: &credential.uid,
             target: &credential.spec.target,
         }
@@ -140,7 +140,7 @@ pub fn held<'a>(
         Claim::Write { held } => *held,
         // What may not be written any more still holds the token that was written while it could be.
         Claim::Refused(Reason::TargetImmutable | Reason::MergeNotAllowed, _) | Claim::Wait(_) => {
-            let name = Some(&*credential.key.name);
+            let name = Some(credential.key.name());
             // A former resource's Secret is about to go, and its token with it.
             match &facts.controller {
                 Some(controller) => controller.uid == credential.uid,
