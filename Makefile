@@ -11,10 +11,10 @@ CHART_CRD = charts/squadcast-operator/files/squadcastcredentials.yaml
 MANIFEST = deploy/install.yaml
 # Its own profile: years of virtual time want speed, and no one wants to wait for a release to be linked.
 SIMULATE = cargo test --quiet --profile simulate --lib
-# The benchmarks' own code is built like the simulation; what they measure is the operator as it is released.
+# The benchmarks' own code is built like the simulation; what they measure is the operator as the image has it.
 BENCH = cargo bench --quiet --profile simulate --bench
-RELEASE = cargo build --release --bin squadcast-operator --message-format=json-render-diagnostics \
-	| sed -n 's/.*"executable":"\([^"]*squadcast-operator\)".*/\1/p'
+# The program of the image: what users run.
+RELEASE = image/rootfs.sh .cache/bench/root >&2 && echo .cache/bench/root/squadcast-operator
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile

@@ -19,6 +19,8 @@ const SIZE: usize = 100 * 1024;
 /// So many foreign Secrets change each second.
 const GROUP: usize = 50;
 const SECONDS: usize = 20;
+/// Answers are kept for 30 s, for others who share the refresh token; what is remembered of each exchange, for twice that.
+const SHARED: Duration = Duration::from_secs(100);
 
 pub async fn measure(bench: &mut Bench) {
     let count = bench.crowd;
@@ -33,6 +35,15 @@ pub async fn measure(bench: &mut Bench) {
         Figure::new(format!("memory with {count} resources, after their first syncs"), resident, "MB")
             .at_most(32.0)
             .note(format!("at most {:.1} MB on the way", peak(&operator))),
+    );
+    tokio::time::sleep(SHARED).await;
+    bench.figures.add(
+        Figure::new(
+            format!("memory with {count} resources, when no answer is kept any more"),
+            memory(&operator).await,
+            "MB",
+        )
+        .at_most(32.0),
     );
     operator.kill();
     let restarted = launch(&world, bench.program(), &[]);
