@@ -82,7 +82,7 @@ simulate-wrong: ## Play operators that are wrong on purpose until each is found 
 wire: ## Run the tests of the exchange against an HTTPS stand-in
 	@tests/level.sh wire
 
-cluster: controlplane helm prometheus ## Run the built operator against a real control plane; KUBERNETES=1.33 for the oldest
+cluster: controlplane helm prometheus ## Run the built operator against a real control plane; KUBERNETES=1.32 for the oldest
 	@tests/level.sh cluster
 
 rights: controlplane helm ## Show what the chart lets the operator do beside what the audit log says that it does

@@ -6,7 +6,7 @@
 #   tests/controlplane/build.sh tests/controlplane kubelet kube-scheduler
 #                                                 these tools of a module alone
 #
-# KUBERNETES=1.33 names another version of the control plane: that of the module tests/controlplane-1.33. The result is
+# KUBERNETES=1.32 names another version of the control plane: that of the module tests/controlplane-1.32. The result is
 # in .cache/<name of the module's folder>/bin, or in .cache/<the first tool>/bin where tools are named; tools whose line
 # in go.mod has a comment are built only then. The last line says where. A run with nothing to do ends at once.
 # If KUBEBUILDER_ASSETS names a folder, etcd, kube-apiserver and kubectl are taken from there, and only
