@@ -196,7 +196,6 @@ fn workload_of(kind: &str) -> String {
     if kind == "StatefulSet" {
         spec["serviceName"] = "none".into();
     }
-    // As JSON: what begins with a brace is nothing else to kubectl 1.32.
     json!({ "apiVersion": "apps/v1", "kind": kind, "metadata": { "name": "app" }, "spec": spec }).to_string()
 }
 
@@ -205,7 +204,7 @@ fn own_cluster() -> Arc<ControlPlane> {
     Arc::new(ControlPlane::start_with(&Options {
         controllers: WORKLOAD_CONTROLLERS.map(str::to_owned).to_vec(),
         definitions: std::fs::read_to_string(definition_file()).into_iter().collect(),
-        // Like those before 1.34, which cannot stream lists.
+        // As by default in 1.33, which streams no lists.
         api_server_flags: vec!["--feature-gates=WatchList=false".to_owned()],
         ..Options::default()
     }))

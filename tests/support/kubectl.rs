@@ -10,7 +10,8 @@ impl World {
 
     /// Applies any YAML in this namespace.
     pub fn kubectl_apply(&self, yaml: &str) {
-        self.kubectl_with(&["apply", "-f", "-"], yaml);
+        // The kubectl of 1.32 takes what begins with a brace for JSON, and YAML in braces has no quotes.
+        self.kubectl_with(&["apply", "-f", "-"], &format!("---\n{yaml}"));
     }
 
     /// A workload without Pods, or on a cluster without nodes: what counts is its template.
