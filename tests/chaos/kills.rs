@@ -143,10 +143,12 @@ async fn store_what_was_lost(world: &World, window: &mut Vec<String>) {
         let source = format!("{name}-source");
         let stored = world.secret_data(&source).await.remove("refresh_token").unwrap_or_default();
         let newest = world.squadcast.newest(&stored);
-        if rejected && newest != stored {
-            let all = world.squadcast.all_requests();
-            let with = all.iter().filter(|request| request.refresh_token == stored);
-            let minted: Vec<_> = with.filter_map(|request| request.minted.clone()).collect();
+        let all = world.squadcast.all_requests();
+        let with: Vec<_> = all.iter().filter(|request| request.refresh_token == stored).collect();
+        // The status is of the last attempt: while the next is under way, what it has just had replaced is not lost.
+        let refused = with.iter().any(|request| request.status == Some(401));
+        if rejected && refused && newest != stored {
+            let minted: Vec<_> = with.iter().filter_map(|request| request.minted.clone()).collect();
             assert!(!minted.is_empty(), "{name}: nothing came for the refresh token that it holds");
             window.extend(minted);
             world.put_secret(&source, &[("refresh_token", &newest)]).await;
