@@ -25,8 +25,17 @@ fn is_requirement(text: &str) -> bool {
         return matches!(words[..], [key, "in" | "notin"] if is_key(key))
             && values.split(',').all(|value| is_value(value.trim()));
     }
-    let compared = ["!=", "==", "=", ">", "<"].iter().find_map(|operator| text.split_once(operator));
-    compared.map_or_else(|| is_key(text), |(key, value)| is_key(key.trim()) && is_value(value.trim()))
+    let compared = |operators: &[&str]| {
+        let found = operators.iter().find_map(|operator| text.split_once(operator));
+        found.map(|(key, value)| (key.trim(), value.trim()))
+    };
+    if let Some((key, value)) = compared(&["!=", "==", "="]) {
+        return is_key(key) && is_value(value);
+    }
+    compared(&[">", "<"]).map_or_else(
+        || is_key(text),
+        |(key, value)| is_key(key) && is_value(value) && value.parse::<i64>().is_ok(),
+    )
 }
 
 fn is_key(text: &str) -> bool {
@@ -78,6 +87,9 @@ mod tests {
             ("a/b/c", "a/b/c"),
             ("A.b/c=d", "A.b/c=d"),
             ("a=-b", "a=-b"),
+            ("a>b", "a>b"),
+            ("a<", "a<"),
+            ("a>-5", "a>-5"),
             ("a notin (b,c d)", "a notin (b,c d)"),
         ] {
             assert_eq!(fault(text), Some(part), "{text}");
