@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::ListParams;
 use serde_json::{Map, Value, json};
 
 use crate::release::file;
@@ -48,5 +51,66 @@ fn a_quantity_is_refused_that_the_api_server_would_refuse() {
     for right in [json!("128Mi"), json!("0.5"), json!("1e9"), json!("100m"), json!(4)] {
         let resources = json!({ "limits": { "memory": right } });
         assert_eq!(container(&json!({ "resources": resources }))["resources"]["limits"]["memory"], right);
+    }
+}
+
+#[tokio::test]
+async fn a_selector_is_refused_that_the_api_server_would_refuse() {
+    let maps: Api<ConfigMap> = Api::namespaced(ControlPlane::shared().client(), "default");
+    let list = async |selector: &str| maps.list(&ListParams::default().labels(selector)).await;
+    let long = "x".repeat(64);
+    for wrong in [
+        "a=b,",
+        ",a",
+        "a b",
+        "a in b",
+        "a in (b",
+        "a in (b) c",
+        "a notin (b,c d)",
+        "a=b,c==d==e",
+        "=b",
+        "!",
+        "a!",
+        "!a=b",
+        "-a",
+        "a/b/c",
+        "A.b/c=d",
+        "a=-b",
+        "a=b.",
+        "a: b",
+        "ä=b",
+        "a>b",
+        "a>",
+        "a<-5",
+        &long,
+        &format!("a={long}"),
+    ] {
+        let said = list(wrong).await.expect_err(wrong);
+        assert!(matches!(&said, kube::Error::Api(status) if status.code == 400), "{wrong}: {said}");
+        let named = format!("selector: {wrong:?} is no label selector");
+        refuses(&json!({ "selector": wrong }), &[&named, "region in (us,eu)"]);
+    }
+    for right in [
+        "a",
+        "!a",
+        "! a",
+        "a=b",
+        "a==b",
+        " a != b ",
+        "a=",
+        "a=,b",
+        "a>5",
+        "a < 5,b",
+        "a in(b)",
+        "a in (,b)",
+        "a notin ()",
+        "in=in",
+        "example.com/team=A_b.c",
+        "a in (b, c),d notin (x),!e , f=g",
+        &format!("{0}={0}", &long[1..]),
+    ] {
+        list(right).await.unwrap_or_else(|error| panic!("{right}: {error}"));
+        let args = container(&json!({ "selector": right }))["args"].clone();
+        assert!(args.as_array().unwrap().contains(&json!(format!("--selector={right}"))), "{right}: {args}");
     }
 }

@@ -125,6 +125,16 @@ may do. */}}
 {{- fail (printf "logFilter: %q is no level: write off, error, warn, info, debug or trace, or TARGET=LEVEL" .) }}
 {{- end }}
 {{- end }}
+{{- /* As the API server reads a label selector; of another the operator would say so, and end at once. */}}
+{{- $name := "[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?" }}
+{{- $part := "[a-z0-9]([a-z0-9-]*[a-z0-9])?" }}
+{{- $key := printf `(%s(\.%s)*/)?%s` $part $part $name }}
+{{- $compared := printf `\s*(=|==|!=)\s*(%s)?|\s*[<>]\s*[0-9]+` $name }}
+{{- $listed := printf `\s+(in|notin)\s*\(\s*(%s)?(\s*,\s*(%s)?)*\s*\)` $name $name }}
+{{- $requirement := printf `\s*(!\s*%s|%s(%s|%s)?)\s*` $key $key $compared $listed }}
+{{- if not (regexMatch (printf `^(\s*|%s(,%s)*)$` $requirement $requirement) (default "" $v.selector)) }}
+{{- fail (printf "selector: %q is no label selector: write one such as team=a,tier!=test,region in (us,eu),!paused" $v.selector) }}
+{{- end }}
 {{- range $v.extraArgs }}
 {{- if regexMatch "^--[a-z-]+ " . }}
 {{- fail (printf "extraArgs: %q is one word: write %s" . (regexReplaceAll " +" . "=")) }}
