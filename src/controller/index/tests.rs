@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::Index;
+use super::{Index, packed::UNPACKED};
 use crate::{
     api::{Key, SquadcastCredential, names},
     reconcile::{Credential, Input, Known, Learned},
@@ -216,6 +216,18 @@ fn of_two_without_a_holder_the_older_wins_and_one_that_is_being_deleted_claims_n
     let woken = index.apply_credential(0, &Credential { deleting: true, ..suspended });
     assert!(woken.contains(&key("a")), "{woken:?}");
     assert_eq!(index.input(&key("a")).unwrap().rival, None);
+}
+
+#[test]
+fn of_a_crowd_that_claims_one_target_not_all_are_unpacked_for_each() {
+    let mut index = Index::new(false);
+    for number in 0..50 {
+        index.apply_credential(0, &credential(&format!("c{number}"), "s", "t", 2));
+    }
+    UNPACKED.set(0);
+    assert_eq!(index.apply_secret(0, &owned("t", 3, "c7")).len(), 50);
+    assert!(UNPACKED.get() <= 50, "{}", UNPACKED.get());
+    assert_eq!(index.input(&key("c0")).unwrap().rival.as_deref(), Some("c7"));
 }
 
 #[test]
