@@ -19,16 +19,19 @@ impl Index {
             seen.insert(key.clone());
         }
         let mut entry = Entry::new(&self.hasher, watch, credential);
-        let before = self.credentials.get(&key).and_then(|previous| previous.credential.unpack());
+        let mut wake = Vec::new();
+        if self.credentials.get(&key).is_some_and(|previous| previous.uid != entry.uid) {
+            // Deleted and made anew while no watch looked: whoever claims the same target may have the better claim now.
+            wake.extend(self.delete_credential(&key));
+        }
         if let Some(previous) = self.credentials.get_mut(&key)
             && previous.resource_version > entry.resource_version
-            && before.as_ref().is_some_and(|before| before.uid == credential.uid)
         {
             previous.watch = watch;
             return Vec::new();
         }
+        let before = self.credentials.get(&key).and_then(|previous| previous.credential.unpack());
         self.count_write_back(before.as_ref(), Some(credential));
-        let mut wake = Vec::new();
         if let Some(previous) = self.credentials.remove(&key) {
             // Nothing else would write it again before the token is due.
             let status_lost = credential.status.conditions.is_empty()

@@ -231,6 +231,30 @@ fn of_a_crowd_that_claims_one_target_not_all_are_unpacked_for_each() {
 }
 
 #[test]
+fn one_that_was_made_anew_while_no_watch_looked_is_another() {
+    let mut index = Index::new(false);
+    let of = |name: &str, uid: &str, created: &str, version| Credential {
+        uid: uid.into(),
+        created: created.parse().unwrap(),
+        ..credential(name, "s", "t", version)
+    };
+    index.apply_credential(0, &of("a", "first", "2024-01-01T00:00:00Z", 2));
+    index.apply_credential(0, &of("b", "b", "2024-01-02T00:00:00Z", 3));
+    index.apply_secret(0, &plain("s", 1));
+    for name in ["a", "b"] {
+        let input = index.input(&key(name)).unwrap();
+        index.finish(&key(name), &input, Learned::default());
+    }
+    index.relist_credentials(0);
+    let mut woken = index.apply_credential(0, &of("a", "second", "2024-01-03T00:00:00Z", 7));
+    woken.sort();
+    woken.dedup();
+    assert_eq!(woken, [key("a"), key("b")]);
+    assert_eq!(index.input(&key("a")).unwrap().rival.as_deref(), Some("b"));
+    assert_eq!(index.input(&key("b")).unwrap().rival, None);
+}
+
+#[test]
 fn one_that_merges_into_a_secret_holds_it_against_an_older_one() {
     let mut index = Index::new(false);
     let merging = json!({ "annotations": {
