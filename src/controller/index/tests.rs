@@ -1,6 +1,8 @@
 //! Who is woken by what, and who is not.
 
+mod at_rest;
 mod by_label;
+mod whatever;
 
 use std::sync::Arc;
 
