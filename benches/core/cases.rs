@@ -21,6 +21,8 @@ use crate::objects::{
 
 /// Resources in the index of a case.
 const RESOURCES: usize = 1000;
+/// Resources that claim one target.
+const CLAIMS: usize = 100;
 
 type Run = fn(u64);
 
@@ -40,6 +42,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("index: a target as it was written", index_target),
     ("index: a resource as its status was written", index_resource),
     ("index: from input to what was learned", index_reconcile),
+    ("index: a target that many claim", index_contended),
 ];
 
 fn repeat(times: u64, mut work: impl FnMut()) {
@@ -170,6 +173,10 @@ fn index() -> Index {
         index.apply_credential(0, &credential(number));
         index.apply_secret(0, &serde_json::from_value(target(number, 20)).unwrap());
     }
+    reconciled(index)
+}
+
+fn reconciled(mut index: Index) -> Index {
     for key in index.keys() {
         let input = index.input(&key).unwrap();
         index.finish(&key, &input, Learned::default());
@@ -180,19 +187,33 @@ fn index() -> Index {
 fn index_stranger(times: u64) {
     let mut index = index();
     let secret: SecretMeta = serde_json::from_value(stranger(1)).unwrap();
-    repeat(times, || assert!(black_box(index.apply_secret(0, &secret.clone())).is_empty()));
+    repeat(times, || assert!(black_box(index.apply_secret(0, &secret)).is_empty()));
 }
 
 fn index_target(times: u64) {
     let mut index = index();
     let secret: SecretMeta = serde_json::from_value(target(7, 20)).unwrap();
-    repeat(times, || assert!(black_box(index.apply_secret(0, &secret.clone())).is_empty()));
+    repeat(times, || assert!(black_box(index.apply_secret(0, &secret)).is_empty()));
 }
 
 fn index_resource(times: u64) {
     let mut index = index();
     let resource = credential(7);
-    repeat(times, || assert!(black_box(index.apply_credential(0, &resource.clone())).is_empty()));
+    repeat(times, || assert!(black_box(index.apply_credential(0, &resource)).is_empty()));
+}
+
+fn index_contended(times: u64) {
+    let mut index = Index::new(false);
+    let contended = credential(0).spec.target;
+    for number in 0..CLAIMS {
+        let mut claims = credential(number);
+        claims.spec.target = contended.clone();
+        index.apply_credential(0, &claims);
+    }
+    let secret: SecretMeta = serde_json::from_value(target(0, 20)).unwrap();
+    index.apply_secret(0, &secret);
+    let mut index = reconciled(index);
+    repeat(times, || assert!(black_box(index.apply_secret(0, &secret)).is_empty()));
 }
 
 fn index_reconcile(times: u64) {

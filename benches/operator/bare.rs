@@ -38,6 +38,10 @@ pub enum Work {
 /// What that took.
 pub struct Ran {
     pub began: Instant,
+    /// Until the last request was answered, in seconds.
+    pub seconds: f64,
+    /// Both lists before, one after the other, in seconds.
+    pub lists: f64,
     /// Processor time in seconds.
     pub cpu: f64,
     /// Each resource's time in seconds.
@@ -85,9 +89,11 @@ struct Bare {
 
 impl Bare {
     async fn all(&self, work: Work, in_flight: usize) -> Ran {
+        let asked = Instant::now();
         let resources: Api<SquadcastCredential> = Api::namespaced(self.client.clone(), &self.place.namespace);
         let resources = resources.list(&ListParams::default()).await.expect("the resources").items;
         let secrets = self.secrets().await;
+        let lists = asked.elapsed().as_secs_f64();
         let shared = match work {
             Work::IssueShared => Some(self.exchange(&self.token(&resources[0]).await).await),
             _ => None,
@@ -99,7 +105,8 @@ impl Bare {
             began.elapsed().as_secs_f64()
         });
         let each = each.buffer_unordered(in_flight).collect().await;
-        Ran { began, cpu: cpu_of_this_thread() - cpu, each }
+        let seconds = began.elapsed().as_secs_f64();
+        Ran { began, seconds, lists, cpu: cpu_of_this_thread() - cpu, each }
     }
 
     /// The metadata of all Secrets by their name, as a watch would have told it.

@@ -21,6 +21,9 @@ struct Rounds {
     cpu: Vec<f64>,
     bare_seconds: Vec<f64>,
     bare_cpu: Vec<f64>,
+    /// Until the last request, which is an event's: those are off the critical path.
+    to_the_end: Vec<f64>,
+    bare_to_the_end: Vec<f64>,
     requests: (f64, String),
     memory: Vec<f64>,
 }
@@ -29,9 +32,14 @@ impl Rounds {
     fn bare(&mut self, ran: &bare::Ran, ended: Instant) {
         self.bare_seconds.push((ended - ran.began).as_secs_f64());
         self.bare_cpu.push(ran.cpu);
+        self.bare_to_the_end.push(ran.seconds);
     }
 
-    /// Three lines: time, requests, processor time.
+    fn ended(&mut self, began: Timestamp, last: Timestamp) {
+        self.to_the_end.push(last.duration_since(began).as_secs_f64());
+    }
+
+    /// Four lines: time, time until the last request, requests, processor time.
     fn figures(self, bench: &mut Bench, what: &str, one: &str, targets: [f64; 3]) {
         let [ratio, requests, processor] = targets;
         let bare = "bare clients, the same requests and exchanges, 32 in flight";
@@ -41,6 +49,10 @@ impl Rounds {
                 .against(bare, least)
                 .ratio_at_most(ratio)
                 .note(format!("{:.0} a second", bench.resources as f64 / seconds)),
+        );
+        bench.figures.add(
+            Figure::new(format!("{what}, the last event written"), median(self.to_the_end), "s")
+                .against(bare, median(self.bare_to_the_end)),
         );
         let (each, words) = self.requests;
         bench
@@ -68,10 +80,11 @@ pub async fn measure(bench: &mut Bench) {
         let world = World::on(&bench.plane, "first").await;
         prepare(&world, &names, |_| Reply::token().into()).await;
         let observer = Observer::ready(&world, names.len()).await;
-        let began = Instant::now();
+        let (began, at) = (Instant::now(), Timestamp::now());
         let operator = launch(&world, bench.program(), &[]);
         rounds.seconds.push((observer.done().await - began).as_secs_f64());
-        let (requests, _) = quiet(&world, &operator).await;
+        let (requests, last) = quiet(&world, &operator).await;
+        rounds.ended(at, last);
         rounds.cpu.push(cpu(operator.pid()));
         rounds.memory.push(memory(&operator).await);
         rounds.requests = by_verb(&requests, names.len());
@@ -96,14 +109,15 @@ pub async fn measure_renewals(bench: &mut Bench) {
         let operator = launch(&world, bench.program(), &[]);
         observer.done().await;
         let (before, _) = quiet(&world, &operator).await;
-        let left =
-            Duration::try_from(Timestamp::from_second(due).expect("a time").duration_since(Timestamp::now()));
+        let at = Timestamp::from_second(due).expect("a time");
+        let left = Duration::try_from(at.duration_since(Timestamp::now()));
         let left = left.ok().filter(|left| !left.is_zero());
         let began = Instant::now() + left.expect("all are issued before the first one is due");
         let observer = Observer::renewed(&world, names.len(), due).await;
         let used = cpu(operator.pid());
         rounds.seconds.push((observer.done().await - began).as_secs_f64());
-        let (after, _) = quiet(&world, &operator).await;
+        let (after, last) = quiet(&world, &operator).await;
+        rounds.ended(at, last);
         rounds.cpu.push(cpu(operator.pid()) - used);
         rounds.requests = by_verb(&after[before.len()..], names.len());
         operator.kill();
@@ -131,10 +145,11 @@ pub async fn measure_shared(bench: &mut Bench) {
             in_parallel(&names, async |name| create_resource(&world, name, "shared").await).await;
             let observer = Observer::ready(&world, names.len()).await;
             if with_operator {
-                let began = Instant::now();
+                let (began, at) = (Instant::now(), Timestamp::now());
                 let operator = launch(&world, bench.program(), &[]);
                 rounds.seconds.push((observer.done().await - began).as_secs_f64());
-                let (requests, _) = quiet(&world, &operator).await;
+                let (requests, last) = quiet(&world, &operator).await;
+                rounds.ended(at, last);
                 rounds.cpu.push(cpu(operator.pid()));
                 rounds.requests = by_verb(&requests, names.len());
                 exchanges = world.squadcast.count(&token("all"));

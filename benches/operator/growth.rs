@@ -3,6 +3,7 @@
 use crate::Bench;
 use crate::crowd::{Observer, launch, names, prepare, quiet};
 use crate::figures::Figure;
+use crate::memory::SHARED;
 use crate::process::{cpu, memory};
 use crate::support::Reply;
 use crate::support::world::World;
@@ -23,6 +24,8 @@ pub async fn measure(bench: &mut Bench) {
         observer.done().await;
         quiet(&world, &operator).await;
         let each = (cpu(operator.pid()) - start) * 1e3 / count as f64;
+        // Of few resources all answers are still kept here, of many only the last ones.
+        tokio::time::sleep(SHARED).await;
         let bytes = (memory(&operator).await - base) * 1e3 / count as f64;
         let (smallest, least, fewest) = *first.get_or_insert((count, each, bytes));
         let mut processor =

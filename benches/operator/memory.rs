@@ -20,7 +20,7 @@ const SIZE: usize = 100 * 1024;
 const GROUP: usize = 50;
 const SECONDS: usize = 20;
 /// Answers are kept for 30 s, for others who share the refresh token; what is remembered of each exchange, for twice that.
-const SHARED: Duration = Duration::from_secs(100);
+pub const SHARED: Duration = Duration::from_secs(100);
 
 pub async fn measure(bench: &mut Bench) {
     let count = bench.crowd;

@@ -32,7 +32,6 @@ pub async fn measure(bench: &mut Bench) {
 
 async fn restart(bench: &mut Bench, world: &World, count: usize) {
     let bare = bare::run(world, Work::Look).await;
-    let bare_seconds = bare.began.elapsed().as_secs_f64();
     let exchanges = world.squadcast.all_requests().len();
     let (began, at) = (Instant::now(), Timestamp::now());
     let operator = launch(world, bench.program(), &[]);
@@ -42,10 +41,14 @@ async fn restart(bench: &mut Bench, world: &World, count: usize) {
     let ready = began.elapsed().as_secs_f64();
     let (requests, last) = quiet(world, &operator).await;
     let what = format!("restart with {count} resources that are fine");
-    bench.figures.add(Figure::new(format!("{what}: until /readyz"), ready, "s").at_most(2.0));
+    bench.figures.add(
+        Figure::new(format!("{what}: until /readyz"), ready, "s")
+            .against("both lists, bare client", bare.lists)
+            .at_most(2.0),
+    );
     bench.figures.add(
         Figure::new(format!("{what}: until quiet"), last.duration_since(at).as_secs_f64(), "s")
-            .against("one GET for each, bare clients", bare_seconds),
+            .against("one GET for each, bare clients", bare.seconds),
     );
     bench.figures.add(
         Figure::new(format!("{what}: processor time"), cpu(operator.pid()), "s")
@@ -63,6 +66,7 @@ async fn hand_over(bench: &mut Bench, world: &World, count: usize) {
     let standby = launch(world, bench.program(), &election);
     standby.wait_ready().await;
     quiet(world, &standby).await;
+    let bare = bare::run(world, Work::Look).await;
     let exchanges = world.squadcast.all_requests().len();
     let (began, at) = (Instant::now(), Timestamp::now());
     leader.sigterm();
@@ -72,7 +76,10 @@ async fn hand_over(bench: &mut Bench, world: &World, count: usize) {
     let what = format!("change of leader with {count} resources that are fine");
     bench.figures.add(Figure::new(format!("{what}: until the other leads"), took, "s"));
     let quiet = last.duration_since(at).as_secs_f64();
-    bench.figures.add(Figure::new(format!("{what}: until quiet"), quiet, "s"));
+    bench.figures.add(
+        Figure::new(format!("{what}: until quiet"), quiet, "s")
+            .against("one GET for each, bare clients", bare.seconds),
+    );
     costs(bench, world, &what, &requests, exchanges, count);
 }
 

@@ -12,15 +12,17 @@ mod tests;
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
+    num::NonZeroU64,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use jiff::Timestamp;
 use smallvec::SmallVec;
 
 use self::{
     packed::Packed,
     secrets::Secrets,
-    signature::{Signature, Version, of_resource, still_as_read},
+    signature::{Signature, Version, of_resource, of_uid, still_as_read},
 };
 use crate::{
     api::Key,
@@ -38,6 +40,9 @@ struct Entry {
     /// The Secrets that it names.
     source: Key,
     target: Key,
+    /// [`of_uid`]
+    uid: NonZeroU64,
+    created: Timestamp,
     resource_version: u64,
     deleting: bool,
     /// [`of_resource`]
@@ -61,6 +66,8 @@ impl Entry {
             credential: Packed::new(credential),
             source: credential.source(),
             target: credential.target(),
+            uid: of_uid(hasher, &credential.uid),
+            created: credential.created,
             resource_version: version(&credential.resource_version),
             deleting: credential.deleting,
             signature: of_resource(hasher, credential),

@@ -23,6 +23,12 @@ impl Pack for SecretFacts {
     const COMMON: &'static str = r#"{"uid":"","resource_version":"1","deleting":false,"controller":null,"other_owners":[],"managed_by_us":false,"credential":null,"source_allowed":false,"allow_write_by":null,"token":null,"managed":{"data":[]},"managed_metadata":{},"untouched":false,"other_manager":"kubectl-create","immutable_set":false}","deleting":false,"controller":{"uid":"","name":"","foreign_kind":null},"other_owners":[],"managed_by_us":true,"credential":"","source_allowed":false,"allow_write_by":null,"token":{"life":{"issued":"2026-01-01T00:00:00Z","expires":"2026-01-01T00:00:00Z"},"fingerprint":1,"data_hash":"","template_hash":"us."},"managed":{"data":["access_token","expires_at","issued_at","token_type"]},"managed_metadata":{},"untouched":true,"other_manager":null,"immutable_set":false}"#;
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many values were unpacked: what is done for each event may not need many.
+    pub(super) static UNPACKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// A value, packed.
 pub(super) struct Packed<T> {
     bytes: Box<[u8]>,
@@ -40,6 +46,8 @@ impl<T: Pack> Packed<T> {
 
     /// The value as it was packed; nobody has ever seen `None`.
     pub(super) fn unpack(&self) -> Option<T> {
+        #[cfg(test)]
+        UNPACKED.set(UNPACKED.get() + 1);
         let json = decompress_size_prepended_with_dict(&self.bytes, T::COMMON.as_bytes()).ok()?;
         serde_json::from_slice(&json).ok()
     }

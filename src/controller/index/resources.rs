@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, hash_map};
 
-use super::{Entry, Index, WatchId, line};
+use super::{Entry, Index, WatchId, line, signature::of_uid};
 use crate::{
     api::{Key, RefreshTokenRotation},
     reconcile::Credential,
@@ -19,16 +19,19 @@ impl Index {
             seen.insert(key.clone());
         }
         let mut entry = Entry::new(&self.hasher, watch, credential);
-        let before = self.credentials.get(&key).and_then(|previous| previous.credential.unpack());
+        let mut wake = Vec::new();
+        if self.credentials.get(&key).is_some_and(|previous| previous.uid != entry.uid) {
+            // Deleted and made anew while no watch looked: whoever claims the same target may have the better claim now.
+            wake.extend(self.delete_credential(&key));
+        }
         if let Some(previous) = self.credentials.get_mut(&key)
             && previous.resource_version > entry.resource_version
-            && before.as_ref().is_some_and(|before| before.uid == credential.uid)
         {
             previous.watch = watch;
             return Vec::new();
         }
+        let before = self.credentials.get(&key).and_then(|previous| previous.credential.unpack());
         self.count_write_back(before.as_ref(), Some(credential));
-        let mut wake = Vec::new();
         if let Some(previous) = self.credentials.remove(&key) {
             // Nothing else would write it again before the token is due.
             let status_lost = credential.status.conditions.is_empty()
@@ -173,30 +176,31 @@ impl Index {
     /// The resource with a better claim to the same target: the one that holds it, else the older, then the
     /// smaller name. One that is being deleted claims nothing; a suspended one does.
     pub(super) fn rival(&self, key: &Key, target: &Key) -> Option<Box<str>> {
-        let contenders = self.contenders(key, target);
-        if contenders.is_empty() {
+        let who = self.by_secret.get(target)?;
+        if who.len() < 2 {
             return None;
         }
         let facts = self.secrets.facts(target);
-        let rank = |c: &Credential| {
-            let holds = facts.as_ref().is_some_and(|f| match &f.controller {
-                Some(controller) => controller.uid == c.uid,
+        let controller = facts.as_ref().and_then(|f| f.controller.as_ref());
+        let controller = controller.map(|controller| of_uid(&self.hasher, &controller.uid));
+        let rank = |key: &Key, entry: &Entry| {
+            let holds = facts.as_ref().is_some_and(|f| match (controller, &f.credential) {
+                (Some(controller), _) => controller == entry.uid,
                 // Under `Merge` it holds what it has written by permission.
-                None => match &f.credential {
-                    Some(name) => **name == *c.key.name(),
-                    None => f.written_by_us() && f.allow_write_by.as_deref() == Some(c.key.name()),
-                },
+                (None, Some(name)) => **name == *key.name(),
+                (None, None) => f.written_by_us() && f.allow_write_by.as_deref() == Some(key.name()),
             });
-            (!holds, c.created, c.key.name().to_owned())
+            (!holds, entry.created)
         };
-        let mine = rank(&self.credentials.get(key)?.credential.unpack()?);
-        contenders
-            .iter()
-            .filter_map(|k| self.credentials.get(k)?.credential.unpack())
-            .filter(|c| !c.deleting)
-            .map(|c| rank(&c))
-            .filter(|rank| *rank < mine)
+        let mine = (rank(key, self.credentials.get(key)?), key.name());
+        // All may claim one target, and each asks who is first: what tells is not packed.
+        who.iter()
+            .filter(|other| *other != key)
+            .filter_map(|other| Some((other, self.credentials.get(other)?)))
+            .filter(|(_, entry)| entry.target == *target && !entry.deleting)
+            .map(|(other, entry)| (rank(other, entry), other.name()))
+            .filter(|theirs| *theirs < mine)
             .min()
-            .map(|(_, _, name)| name.into())
+            .map(|(_, name)| name.into())
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    hash::{BuildHasher, RandomState},
+    hash::RandomState,
     num::NonZeroU64,
     sync::Arc,
 };
@@ -12,7 +12,7 @@ use std::{
 use super::{
     Few, WatchId,
     packed::Packed,
-    signature::{Version, of_secret},
+    signature::{Version, of_secret, of_uid},
     strangers::Strangers,
     version,
 };
@@ -256,11 +256,6 @@ impl Secrets {
     pub(super) fn is_present(&self, key: &Key) -> bool {
         self.present.values().any(|names| names.contains(key))
     }
-}
-
-/// A hash over the uid of a resource: whoever looks by it compares the uid itself.
-fn of_uid(hasher: &RandomState, uid: &str) -> NonZeroU64 {
-    NonZeroU64::new(hasher.hash_one(uid)).unwrap_or(NonZeroU64::MIN)
 }
 
 /// Uid of the resource that controls it.

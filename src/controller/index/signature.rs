@@ -1,6 +1,6 @@
 //! Everything about a resource and its surroundings whose change calls for a reconcile. Pure.
 
-use std::hash::BuildHasher;
+use std::{hash::BuildHasher, num::NonZeroU64};
 
 use super::version;
 use crate::{
@@ -22,6 +22,11 @@ pub(super) struct Signature<'a> {
 pub(super) fn of_resource(hasher: &impl BuildHasher, credential: &Credential) -> u64 {
     let Credential { uid, generation, deleting, renew_request, .. } = credential;
     hasher.hash_one((uid, generation, deleting, renew_request))
+}
+
+/// A hash over the uid of a resource.
+pub(super) fn of_uid(hasher: &impl BuildHasher, uid: &str) -> NonZeroU64 {
+    NonZeroU64::new(hasher.hash_one(uid)).unwrap_or(NonZeroU64::MIN)
 }
 
 /// Which version of a Secret.

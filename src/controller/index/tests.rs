@@ -1,12 +1,14 @@
 //! Who is woken by what, and who is not.
 
+mod at_rest;
 mod by_label;
+mod whatever;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::Index;
+use super::{Index, packed::UNPACKED};
 use crate::{
     api::{Key, SquadcastCredential, names},
     reconcile::{Credential, Input, Known, Learned},
@@ -216,6 +218,42 @@ fn of_two_without_a_holder_the_older_wins_and_one_that_is_being_deleted_claims_n
     let woken = index.apply_credential(0, &Credential { deleting: true, ..suspended });
     assert!(woken.contains(&key("a")), "{woken:?}");
     assert_eq!(index.input(&key("a")).unwrap().rival, None);
+}
+
+#[test]
+fn of_a_crowd_that_claims_one_target_not_all_are_unpacked_for_each() {
+    let mut index = Index::new(false);
+    for number in 0..50 {
+        index.apply_credential(0, &credential(&format!("c{number}"), "s", "t", 2));
+    }
+    UNPACKED.set(0);
+    assert_eq!(index.apply_secret(0, &owned("t", 3, "c7")).len(), 50);
+    assert!(UNPACKED.get() <= 50, "{}", UNPACKED.get());
+    assert_eq!(index.input(&key("c0")).unwrap().rival.as_deref(), Some("c7"));
+}
+
+#[test]
+fn one_that_was_made_anew_while_no_watch_looked_is_another() {
+    let mut index = Index::new(false);
+    let of = |name: &str, uid: &str, created: &str, version| Credential {
+        uid: uid.into(),
+        created: created.parse().unwrap(),
+        ..credential(name, "s", "t", version)
+    };
+    index.apply_credential(0, &of("a", "first", "2024-01-01T00:00:00Z", 2));
+    index.apply_credential(0, &of("b", "b", "2024-01-02T00:00:00Z", 3));
+    index.apply_secret(0, &plain("s", 1));
+    for name in ["a", "b"] {
+        let input = index.input(&key(name)).unwrap();
+        index.finish(&key(name), &input, Learned::default());
+    }
+    index.relist_credentials(0);
+    let mut woken = index.apply_credential(0, &of("a", "second", "2024-01-03T00:00:00Z", 7));
+    woken.sort();
+    woken.dedup();
+    assert_eq!(woken, [key("a"), key("b")]);
+    assert_eq!(index.input(&key("a")).unwrap().rival.as_deref(), Some("b"));
+    assert_eq!(index.input(&key("b")).unwrap().rival, None);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What is decided, and what stands in the way of it.
 
+use jiff::SignedDuration;
+use proptest::{collection::vec, option::of, prelude::*};
+
 use super::*;
 
 #[test]
@@ -215,4 +218,24 @@ fn a_region_that_is_left_is_no_token() {
     let scene = Scene::healthy().spec(&json!({ "region": "eu" }));
     let status = scene.reported(&failed(Reason::ServiceUnavailable)).status;
     assert_eq!(status.reason(ConditionType::Ready), Some(Reason::ServiceUnavailable));
+}
+
+proptest! {
+    #[test]
+    fn what_is_forgotten_decides_nothing(
+        repairs in vec(-4_000_000..4_000_000i64, 0..6), rewrites in vec(-4_000_000..4_000_000i64, 0..6),
+        granted in of(-90_000..90_000i64), edited in any::<bool>(),
+    ) {
+        let patch = if edited { json!({}) } else { json!({ "metadata": { "labels": null } }) };
+        let mut scene = Scene::healthy().secret(&patch).with(|s| {
+            let from_now = |ms: i64| s.now + SignedDuration::from_millis(ms);
+            s.content = edited.then(|| Content { immutable: false, ours: false, keys: BTreeSet::new() });
+            s.memory.repairs = repairs.into_iter().map(from_now).collect();
+            s.memory.rewrites = rewrites.into_iter().map(from_now).collect();
+            s.memory.last_grant = granted.map(from_now);
+        });
+        let before = scene.decides();
+        scene.memory.forget_old(scene.now);
+        prop_assert_eq!(scene.decides(), before);
+    }
 }
