@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, hash_map};
 
-use super::{Entry, Index, WatchId, line, signature::of_uid};
+use super::{Entry, Index, WatchId, line, signature::of_uid, version};
 use crate::{
     api::{Key, RefreshTokenRotation},
     reconcile::Credential,
@@ -18,19 +18,27 @@ impl Index {
         if let Some(seen) = self.relisted_credentials.get_mut(&watch) {
             seen.insert(key.clone());
         }
-        let mut entry = Entry::new(&self.hasher, watch, credential);
         let mut wake = Vec::new();
-        if self.credentials.get(&key).is_some_and(|previous| previous.uid != entry.uid) {
+        let uid = of_uid(&self.hasher, &credential.uid);
+        if self.credentials.get(&key).is_some_and(|previous| previous.uid != uid) {
             // Deleted and made anew while no watch looked: whoever claims the same target may have the better claim now.
             wake.extend(self.delete_credential(&key));
         }
         if let Some(previous) = self.credentials.get_mut(&key)
-            && previous.resource_version > entry.resource_version
+            && previous.resource_version > version(&credential.resource_version)
         {
             previous.watch = watch;
             return Vec::new();
         }
         let before = self.credentials.get(&key).and_then(|previous| previous.credential.unpack());
+        if let Some(previous) = self.credentials.get_mut(&key)
+            && before.as_ref() == Some(credential)
+        {
+            // The echo of the operator's own status, or a list once more: to pack it again would change nothing.
+            previous.watch = watch;
+            return self.changed(vec![key]);
+        }
+        let mut entry = Entry::new(&self.hasher, watch, credential);
         self.count_write_back(before.as_ref(), Some(credential));
         if let Some(previous) = self.credentials.remove(&key) {
             // Nothing else would write it again before the token is due.

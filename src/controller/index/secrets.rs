@@ -138,11 +138,15 @@ impl Secrets {
 
     /// Stores facts unless newer ones are there; says whether it did.
     pub(super) fn store(&mut self, key: &Key, facts: &SecretFacts) -> bool {
-        if let Some(known) = self.facts.get(key)
+        if let Some(known) = self.facts.get(key) {
             // A former Secret of this name has lower versions, too.
-            && known.resource_version > version(&facts.resource_version)
-        {
-            return false;
+            if known.resource_version > version(&facts.resource_version) {
+                return false;
+            }
+            // The echo of a write, or a list once more: to pack it again would change nothing.
+            if known.signature == of_secret(&self.hasher, facts) {
+                return true;
+            }
         }
         self.forget(key);
         let facts = AtRest::new(&self.hasher, facts);
