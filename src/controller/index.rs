@@ -1,9 +1,11 @@
 //! What the watches have told: all resources, what is needed of the Secrets that they name, and of every other
 //! Secret at most that it exists. Work for each event does not grow with the number of resources. Pure.
 
+mod entry;
 mod packed;
 mod resources;
 mod secrets;
+mod shared;
 mod signature;
 mod strangers;
 #[cfg(test)]
@@ -12,73 +14,27 @@ mod tests;
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
-    num::NonZeroU64,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
-use jiff::Timestamp;
 use smallvec::SmallVec;
 
+pub use self::shared::SharedIndex;
 use self::{
+    entry::Entry,
     packed::Packed,
     secrets::Secrets,
-    signature::{Signature, Version, of_resource, of_uid, still_as_read},
+    signature::{Signature, Version, of_resource, still_as_read},
 };
 use crate::{
     api::Key,
-    ops::{metrics::CredentialSample, shutdown::Shutdown},
+    ops::metrics::CredentialSample,
     reconcile::{Credential, Input, Known, Learned},
     secret::SecretMeta,
 };
 
 /// In place of a version: a list did not show it, which may be older or newer than what was read.
 const UNSHOWN: u64 = u64::MAX;
-
-/// A resource, and what of it is needed often.
-struct Entry {
-    credential: Packed<Credential>,
-    /// The Secrets that it names.
-    source: Key,
-    target: Key,
-    /// [`of_uid`]
-    uid: NonZeroU64,
-    created: Timestamp,
-    resource_version: u64,
-    deleting: bool,
-    /// [`of_resource`]
-    signature: u64,
-    /// What the metrics show of it.
-    sample: CredentialSample,
-    /// The watch that shows it.
-    watch: WatchId,
-    /// A hash over what the last reconcile saw; an event that changes nothing of it wakes nobody.
-    seen: Option<u64>,
-    /// Secrets deleted while a reconcile ran, with the version of the deletion: what that reconcile learned of
-    /// them before is void.
-    deleted_meanwhile: Vec<(Key, u64)>,
-    /// Uid of the resource that held this one's target and has been deleted.
-    departed: Option<Arc<str>>,
-}
-
-impl Entry {
-    fn new(hasher: &RandomState, watch: WatchId, credential: &Credential) -> Self {
-        Self {
-            credential: Packed::new(credential),
-            source: credential.source(),
-            target: credential.target(),
-            uid: of_uid(hasher, &credential.uid),
-            created: credential.created,
-            resource_version: version(&credential.resource_version),
-            deleting: credential.deleting,
-            signature: of_resource(hasher, credential),
-            sample: CredentialSample::of(&credential.status),
-            watch,
-            seen: None,
-            deleted_meanwhile: Vec::new(),
-            departed: None,
-        }
-    }
-}
 
 /// A key of a Secret, and the region for which its value is a refresh token.
 type Line = (Key, Box<str>, Box<str>);
@@ -101,35 +57,6 @@ pub struct Index {
     /// Objects that cannot be read, and the watch that shows them.
     undecodable: HashMap<Key, WatchId>,
     hasher: RandomState,
-}
-
-/// The index, shared with the metrics endpoint; locked for short moments only.
-#[derive(Clone)]
-pub struct SharedIndex(Arc<Mutex<Index>>);
-
-impl SharedIndex {
-    /// Shares an index.
-    pub fn new(index: Index) -> Self {
-        Self(Arc::new(Mutex::new(index)))
-    }
-
-    /// Tells whether an exchange is still wanted: its resource and its source are as a reconcile found them, and the
-    /// process is not told to stop.
-    pub fn still_wanted(&self, shutdown: &Shutdown) -> Box<dyn Fn(&Input) -> bool + Send + Sync> {
-        let (index, shutdown) = (self.clone(), shutdown.clone());
-        Box::new(move |input| !shutdown.is_requested() && index.lock().still_wanted(input))
-    }
-
-    /// Tells whether a resource may still be written for.
-    pub fn still_there(&self) -> Box<dyn Fn(&Credential) -> bool + Send + Sync> {
-        let index = self.clone();
-        Box::new(move |credential| index.lock().still_there(credential))
-    }
-
-    /// Locks it. A panic elsewhere while it was locked leaves it usable: each change is complete in itself.
-    pub fn lock(&self) -> MutexGuard<'_, Index> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Index {
