@@ -94,7 +94,7 @@ test-pods: tools ## Run the image in real Pods, where root on Linux; shows comma
 chaos: controlplane ## Kill the operator 1000 times and disturb its cluster for longer, in about 10 minutes; shows the figures
 	@KILLS=$${KILLS:-1000} RESOURCES=$${RESOURCES:-20000} WAVES=$${WAVES:-20} OUTAGE=$${OUTAGE:-15} tests/chaos.sh
 
-bench: tools controlplane ## Measure the released operator, in about 20 minutes; ONLY=first,renew for sections, DOC=1 for the document
+bench: tools controlplane ## Measure the released operator, in about 30 minutes; ONLY=first,renew for sections, DOC=1 for the document
 	@operator=$${BIN:-$$($(RELEASE))} && test -n "$$operator" && $(BENCH) operator -- "$$operator"
 
 bench-core: ## Count instructions and allocations of the pure core below valgrind; ACCEPT=1 writes what is accepted
