@@ -14,7 +14,7 @@ SIMULATE = cargo test --quiet --profile simulate --lib
 # The benchmarks' own code is built like the simulation; what they measure is the operator as the image has it.
 BENCH = cargo bench --quiet --profile simulate --bench
 # The program of the image: what users run.
-RELEASE = image/rootfs.sh .cache/bench/root >&2 && echo .cache/bench/root/squadcast-operator
+RELEASE = image/rootfs.sh .cache/bench/image >&2 && echo .cache/bench/image/squadcast-operator
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
