@@ -24,7 +24,7 @@ use self::{
     entry::Entry,
     packed::Packed,
     secrets::Secrets,
-    signature::{Signature, Version, of_resource, still_as_read},
+    signature::{Signature, Version, of_resource, of_uid, still_as_read},
 };
 use crate::{
     api::Key,
@@ -158,12 +158,12 @@ impl Index {
             return false;
         };
         let deleted = std::mem::take(&mut entry.deleted_meanwhile);
-        let now = entry.credential.unpack().filter(|now| now.uid == input.credential.uid);
-        let Some(mut now) = now else {
+        if entry.uid != of_uid(&self.hasher, &input.credential.uid) {
             return true;
-        };
+        }
         if let Some((resource_version, status)) = learned.status
             && version(&resource_version) > entry.resource_version
+            && let Some(mut now) = entry.credential.unpack()
         {
             entry.resource_version = version(&resource_version);
             entry.sample = CredentialSample::of(&status);
