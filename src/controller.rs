@@ -5,6 +5,7 @@
 //! cancel a timer, and one reconcile that panics ends it.
 
 mod index;
+mod memories;
 mod queue;
 mod run;
 mod timers;

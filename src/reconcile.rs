@@ -35,7 +35,7 @@ pub use self::{
     ending::Ending,
     input::{Credential, Input, Known},
     learned::Learned,
-    memory::{Duty, Leftover, Memory, Pending},
+    memory::{Duty, Leftover, Memory, Pending, exchange_matters},
     observe::{Content, FoundToken, Observation, Source, Target},
     ownership::{Claim, claim},
     report::{Report, report},

@@ -5,7 +5,6 @@ mod drain;
 mod news;
 
 use std::{
-    collections::HashMap,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,6 +18,7 @@ use tokio::{
 
 use super::{
     index::{SharedIndex, WatchId},
+    memories::Memories,
     queue::Queue,
     timers::Timers,
     watches::{RESOURCES, SECRETS, Watches},
@@ -30,7 +30,7 @@ use crate::{
         metrics::Metrics,
         shutdown::Shutdown,
     },
-    reconcile::{Context, Done, Ending, Input, Memory, reconcile},
+    reconcile::{Context, Done, Ending, Input, reconcile},
     schedule::{plus, seconds_between},
     slots::Slot,
 };
@@ -39,7 +39,8 @@ use crate::{
 pub const LOOK: Duration = Duration::from_secs(30);
 /// A clock that was set back by more than this holds up what is due; everything is then looked at, in seconds.
 const SET_BACK: i64 = 30;
-/// How often what is remembered is gone through for what is of no use any more, in seconds.
+/// How often what is remembered is gone through for what is of no use any more, in seconds. Each memory is looked at two
+/// or three times, then it is gone: after a wave there is nothing left.
 const TIDY: i64 = 30;
 /// When to look again at a resource whose reconcile panicked, in seconds.
 const AFTER_PANIC: i64 = 60;
@@ -74,19 +75,12 @@ pub struct Controller {
     heartbeat: Heartbeat,
     queue: Queue,
     timers: Timers,
-    /// Where there is something to remember.
-    memories: HashMap<Key, Box<Remembered>>,
+    memories: Memories,
     slots: Arc<Semaphore>,
     tasks: JoinSet<Ended>,
     watches: JoinSet<()>,
     /// Watches whose first list is not complete.
     unlisted: Kinds<Vec<WatchId>>,
-}
-
-/// What the process remembers of the resource with this uid.
-struct Remembered {
-    uid: Arc<str>,
-    memory: Memory,
 }
 
 struct Ended {
@@ -114,7 +108,7 @@ impl Controller {
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             queue: Queue::default(),
             timers: Timers::default(),
-            memories: HashMap::new(),
+            memories: Memories::default(),
             tasks: JoinSet::new(),
             watches: JoinSet::new(),
             unlisted,
@@ -153,7 +147,7 @@ impl Controller {
             }
             seen = now;
             if seconds_between(tidied, now).abs() >= TIDY {
-                self.forget_old(now);
+                self.memories.forget_old(now);
                 tidied = now;
             }
             while let Some(key) = self.timers.pop_due(now) {
@@ -213,15 +207,6 @@ impl Controller {
         }
     }
 
-    /// Each memory is looked at two or three times, then it is gone: after a wave there is nothing left.
-    fn forget_old(&mut self, now: jiff::Timestamp) {
-        self.memories.retain(|_, known| {
-            known.memory.forget_old(now);
-            !known.memory.is_empty()
-        });
-        self.memories.shrink_to(2 * self.memories.len());
-    }
-
     /// Starts the reconcile that is next.
     fn start(&mut self, permit: OwnedSemaphorePermit) {
         if let Some(key) = self.queue.pop() {
@@ -232,12 +217,10 @@ impl Controller {
     fn reconcile(&mut self, key: Key, permit: OwnedSemaphorePermit) {
         let Some(input) = self.index.lock().input(&key) else {
             self.queue.done(&key);
-            self.timers.set(&key, None);
-            self.memories.remove(&key);
+            self.forget(&key);
             return;
         };
-        let memory = self.memories.remove(&key).filter(|known| known.uid == input.credential.uid);
-        let memory = memory.map(|known| known.memory).unwrap_or_default();
+        let memory = self.memories.take(&key, &input.credential.uid);
         let context = self.context.clone();
         let slot = Slot::new(self.slots.clone(), permit);
         self.tasks.spawn(async move {
@@ -274,10 +257,7 @@ impl Controller {
             }
             return;
         }
-        if !memory.is_empty() {
-            let uid = input.credential.uid.clone();
-            self.memories.insert(key.clone(), Box::new(Remembered { uid, memory }));
-        }
+        self.memories.put(&key, &input.credential.uid, memory);
         self.timers.set(&key, wake);
         if changed {
             self.queue.push(&key);

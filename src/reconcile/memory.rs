@@ -18,7 +18,12 @@ const UNREACHABLE_CAP: i64 = 15;
 /// resource, and it is not shared any more.
 const GRANT_MATTERS: i64 = 60;
 
-/// Memory of one resource. After a wave there is one for each: what is rare has its own place.
+/// Whether a token or an answer of then may still matter.
+pub fn exchange_matters(at: Timestamp, now: Timestamp) -> bool {
+    seconds_between(at, now).abs() < GRANT_MATTERS
+}
+
+/// Memory of one resource.
 #[derive(Clone, Default)]
 pub struct Memory {
     /// A token that was got and is not in the target yet.
@@ -124,12 +129,17 @@ impl Pending {
 impl Memory {
     /// There is nothing to remember.
     pub fn is_empty(&self) -> bool {
+        self.last_grant.is_none() && self.last_answer.is_none() && self.is_settled()
+    }
+
+    /// Nothing is left to be done or to be counted: there is at most when the last exchange was.
+    pub fn is_settled(&self) -> bool {
         let Self {
             pending,
             repairs,
             rewrites,
-            last_grant,
-            last_answer,
+            last_grant: _,
+            last_answer: _,
             unwritten,
             unreachable,
             leftover,
@@ -138,8 +148,6 @@ impl Memory {
         pending.is_none()
             && repairs.is_empty()
             && rewrites.is_empty()
-            && last_grant.is_none()
-            && last_answer.is_none()
             && unwritten.is_none()
             && *unreachable == 0
             && leftover.is_none()
@@ -148,7 +156,7 @@ impl Memory {
 
     /// Forgets what is of no use any more.
     pub fn forget_old(&mut self, now: Timestamp) {
-        let is_old = |at: &mut Timestamp| seconds_between(*at, now).abs() >= GRANT_MATTERS;
+        let is_old = |at: &mut Timestamp| !exchange_matters(*at, now);
         self.last_grant.take_if(is_old);
         self.last_answer.take_if(is_old);
         self.repairs.retain(|at| within_the_hour(*at, now));

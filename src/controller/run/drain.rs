@@ -48,10 +48,9 @@ impl Controller {
 
     /// Tries once more to write a replaced refresh token back, whatever the back-off.
     fn save(&mut self, key: &Key) {
-        if let Some(known) = self.memories.get_mut(key)
-            && let Ok(permit) = self.slots.clone().try_acquire_owned()
+        if let Ok(permit) = self.slots.clone().try_acquire_owned()
+            && self.memories.last_chance(key)
         {
-            known.memory.last_chance = true;
             self.queue.forget_waiting();
             self.queue.push(key);
             self.start(permit);

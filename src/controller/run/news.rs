@@ -93,9 +93,10 @@ impl Controller {
         }
     }
 
-    fn forget(&mut self, key: &Key) {
+    /// Nothing is to be done for it any more.
+    pub(super) fn forget(&mut self, key: &Key) {
         self.timers.set(key, None);
-        if self.memories.remove(key).is_some_and(|known| known.memory.has_duty()) {
+        if self.memories.forget(key) {
             lost(key);
         }
     }
