@@ -247,7 +247,7 @@ impl Scene {
 fn grant(issued: i64, life: i64, skew: i64) -> Grant {
     Grant {
         access_token: AccessToken::parse("access").unwrap(),
-        token_type: "Bearer".to_owned(),
+        token_type: "Bearer".into(),
         issued_at: issued + skew,
         expires_at: issued + life + skew,
         skew,

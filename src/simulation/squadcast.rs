@@ -148,7 +148,7 @@ impl State {
         let skew = now - received_at.as_second();
         Grant {
             access_token: AccessToken::parse(&access).unwrap(),
-            token_type: "Bearer".to_owned(),
+            token_type: "Bearer".into(),
             issued_at: issued,
             expires_at: ends,
             skew: if skew.abs() > 5 { skew } else { 0 },

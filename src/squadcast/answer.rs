@@ -1,6 +1,6 @@
 //! What an answer of the auth service means. Pure: no clock, no network.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 use zeroize::Zeroizing;
@@ -27,12 +27,12 @@ const MIN_LIFE: i64 = 5;
 /// An access token must not be good for longer than this, in seconds: ten years.
 const MAX_LIFE: i64 = 3653 * 24 * 60 * 60;
 
-/// A token that Squadcast has granted.
+/// A token that Squadcast has granted. There are as many as exchanges in half a minute.
 pub struct Grant {
     /// The access token.
     pub access_token: AccessToken,
     /// Squadcast's `type`; `Bearer` where it is that in another case, or nothing that a header may hold.
-    pub token_type: String,
+    pub token_type: Cow<'static, str>,
     /// Squadcast's `issued_at`, Unix seconds of its clock; not checked: see [`Grant::issued`].
     pub issued_at: i64,
     /// Squadcast's `expires_at`, Unix seconds of its clock; between 5 s and ten years away.
@@ -206,7 +206,7 @@ enum Flaw {
 struct Content<'a> {
     access_token: AccessToken,
     refresh_token: &'a str,
-    token_type: String,
+    token_type: Cow<'static, str>,
     issued_at: i64,
     expires_at: i64,
 }
@@ -236,12 +236,12 @@ fn content(json: &Json, now: i64) -> Result<Content<'_>, Flaw> {
 }
 
 /// What is no header value would spoil the header that it is put in; Squadcast takes `Bearer` in any case.
-fn token_type_of(text: &str) -> String {
+fn token_type_of(text: &str) -> Cow<'static, str> {
     let text = text.trim();
     if text.is_empty() || text.eq_ignore_ascii_case("bearer") || !super::token::is_header_value(text) {
-        "Bearer".to_owned()
+        "Bearer".into()
     } else {
-        text.to_owned()
+        text.to_owned().into()
     }
 }
 

@@ -14,7 +14,7 @@ const FINGERPRINT_PREFIX: &[u8] = b"squadcast-operator/refresh-token/v1\0";
 
 /// A refresh token: long-lived, given to a person by Squadcast's web application.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RefreshToken(Zeroizing<String>);
+pub struct RefreshToken(Zeroizing<Box<str>>);
 
 /// Why a value is no refresh token; never holds the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +46,7 @@ impl RefreshToken {
         if !is_header_value(text) {
             return Err(InvalidRefreshToken::NotAHeaderValue);
         }
-        Ok(Self(Zeroizing::new(text.to_owned())))
+        Ok(Self(Zeroizing::new(text.into())))
     }
 
     /// The token itself. Only for the request's header, the write-back, and the redaction of echoes.
@@ -70,14 +70,14 @@ impl RefreshToken {
 
 /// An access token: short-lived, what workloads send as `Authorization: Bearer`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AccessToken(Zeroizing<String>);
+pub struct AccessToken(Zeroizing<Box<str>>);
 
 impl AccessToken {
     /// Takes a token from an answer; `None` where it is empty or no legal header value (which neither
     /// begins nor ends with a space).
     pub fn parse(value: &str) -> Option<Self> {
         let legal = !value.is_empty() && value.trim_ascii().len() == value.len() && is_header_value(value);
-        legal.then(|| Self(Zeroizing::new(value.to_owned())))
+        legal.then(|| Self(Zeroizing::new(value.into())))
     }
 
     /// The token itself. Only for rendering the target Secret and the redaction of echoes.

@@ -14,7 +14,7 @@ async fn the_request_is_what_squadcast_documents() {
     let grant = grant(&client, &squadcast, Reply::token()).await;
     let minted = squadcast.minted_as(grant.access_token.expose()).unwrap();
     assert_eq!((grant.issued_at, grant.expires_at), (minted.issued_at, minted.expires_at));
-    assert_eq!((grant.token_type.as_str(), grant.skew), ("Bearer", 0));
+    assert_eq!((&*grant.token_type, grant.skew), ("Bearer", 0));
     assert!(grant.rotated.is_none() && grant.requested_at <= grant.received_at);
 
     exchange(&client, &format!("{}/v3/", squadcast.url())).await.ok().unwrap();

@@ -261,7 +261,7 @@ mod tests {
         ] {
             let grant = Grant {
                 access_token: AccessToken::parse("abc").unwrap(),
-                token_type: "Bearer".to_owned(),
+                token_type: "Bearer".into(),
                 issued_at,
                 expires_at: now.as_second() + 7200,
                 skew: 0,

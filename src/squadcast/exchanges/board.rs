@@ -70,7 +70,7 @@ pub(super) struct Board {
 /// What is known of one refresh token. There are as many as exchanges in half a minute: what is rare has its own place.
 #[derive(Default)]
 struct Line {
-    flight: Option<Flight>,
+    flight: Option<Box<Flight>>,
     last: Option<Last>,
     write_back: Option<Box<WriteBack>>,
     pause: Option<Box<(Pause, Failure)>>,
@@ -88,7 +88,6 @@ struct Flight {
 /// The last answer.
 struct Last {
     number: u64,
-    requested_at: Timestamp,
     came_at: Timestamp,
     answer: Result<Arc<Grant>, Box<Failure>>,
 }
@@ -142,7 +141,7 @@ impl Board {
             let ticket = flight.ticket;
             return Step::Wait(line.change(), None, ticket);
         }
-        line.flight = Some(Flight { ticket: None, hold_on_rotation: query.hold_on_rotation });
+        line.flight = Some(Box::new(Flight { ticket: None, hold_on_rotation: query.hold_on_rotation }));
         Step::Lead
     }
 
@@ -300,11 +299,14 @@ impl Line {
 
 impl Last {
     fn new(number: u64, answer: Answer, now: Timestamp) -> Self {
-        let requested_at = match &answer {
+        Self { number, came_at: now, answer: answer.map_err(Box::new) }
+    }
+
+    fn requested_at(&self) -> Timestamp {
+        match &self.answer {
             Ok(grant) => grant.requested_at,
             Err(failure) => failure.requested_at,
-        };
-        Self { number, requested_at, came_at: now, answer: answer.map_err(Box::new) }
+        }
     }
 
     fn answer(&self) -> Answer {
@@ -312,12 +314,12 @@ impl Last {
     }
 
     fn is_good(&self, query: &Query, now: Timestamp) -> bool {
-        let is_fresh = (-FETCH..GOOD_FOR).contains(&now.duration_since(self.requested_at));
-        self.number >= query.since || (is_fresh && self.requested_at >= query.not_before)
+        let is_fresh = (-FETCH..GOOD_FOR).contains(&now.duration_since(self.requested_at()));
+        self.number >= query.since || (is_fresh && self.requested_at() >= query.not_before)
     }
 
     fn is_old(&self, now: Timestamp) -> bool {
         let is_within = |at: Timestamp, length| (-FETCH..length).contains(&now.duration_since(at));
-        !is_within(self.requested_at, GOOD_FOR) && !is_within(self.came_at, FETCH)
+        !is_within(self.requested_at(), GOOD_FOR) && !is_within(self.came_at, FETCH)
     }
 }

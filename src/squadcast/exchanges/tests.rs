@@ -73,7 +73,7 @@ impl Transport for Shared {
             };
             Ok(Grant {
                 access_token: AccessToken::parse(&format!("access {number}")).unwrap(),
-                token_type: "Bearer".to_owned(),
+                token_type: "Bearer".into(),
                 issued_at: 0,
                 expires_at: 0,
                 skew: 0,
