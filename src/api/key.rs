@@ -3,10 +3,9 @@
 use std::fmt;
 
 use arcstr::ArcStr;
-use serde::{Deserialize, Serialize};
 
 /// Namespace and name, as one text that all copies share: there are many of them for each resource.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(ArcStr);
 
 /// Between the two; neither can hold it (Kubernetes: "Object Names and IDs").

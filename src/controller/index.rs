@@ -2,6 +2,7 @@
 //! Secret at most that it exists. Work for each event does not grow with the number of resources. Pure.
 
 mod entry;
+mod groups;
 mod packed;
 mod resources;
 mod secrets;
@@ -13,16 +14,15 @@ mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
-    hash::{BuildHasher, RandomState},
+    hash::RandomState,
+    num::NonZeroU64,
     sync::Arc,
 };
-
-use smallvec::SmallVec;
 
 pub use self::shared::SharedIndex;
 use self::{
     entry::Entry,
-    packed::Packed,
+    groups::Groups,
     secrets::Secrets,
     signature::{Signature, Version, of_resource, of_uid, still_as_read},
 };
@@ -42,17 +42,19 @@ type Line = (Key, Box<str>, Box<str>);
 /// One of the watches on Secrets or resources.
 pub type WatchId = usize;
 
-/// Names that belong together; nearly always it is one.
-type Few = SmallVec<[Key; 1]>;
-
 /// The index.
 pub struct Index {
     credentials: HashMap<Key, Box<Entry>>,
     /// Secret → resources that name it as source or target.
-    by_secret: HashMap<Key, Few>,
+    by_secret: Groups<Key>,
     /// How many resources want a replaced refresh token written back.
     write_backs: HashMap<Line, usize>,
     secrets: Secrets,
+    /// Resource → Secrets of it that were deleted while a reconcile ran, with the version of the deletion: what that
+    /// reconcile learned of them before is void.
+    deleted_meanwhile: HashMap<Key, Vec<(Key, u64)>>,
+    /// Resource → uid of the one that held its target and has been deleted.
+    departed: HashMap<Key, Arc<str>>,
     relisted_credentials: HashMap<WatchId, HashSet<Key>>,
     /// Objects that cannot be read, and the watch that shows them.
     undecodable: HashMap<Key, WatchId>,
@@ -65,9 +67,11 @@ impl Index {
         let hasher = RandomState::new();
         Self {
             credentials: HashMap::new(),
-            by_secret: HashMap::new(),
+            by_secret: Groups::new(),
             write_backs: HashMap::new(),
             secrets: Secrets::new(by_label, hasher.clone()),
+            deleted_meanwhile: HashMap::new(),
+            departed: HashMap::new(),
             relisted_credentials: HashMap::new(),
             undecodable: HashMap::new(),
             hasher,
@@ -80,9 +84,8 @@ impl Index {
     pub fn apply_secret(&mut self, watch: WatchId, secret: &SecretMeta) -> Vec<Key> {
         let key = Key::new(secret.namespace(), secret.name());
         let key = self.held(key);
-        let who = self.by_secret.get(&key).cloned();
-        if self.secrets.apply(watch, &key, secret, who.is_some()) {
-            self.changed(who.unwrap_or_default().into_vec())
+        if self.secrets.apply(watch, &key, secret, self.by_secret.held(&key).is_some()) {
+            self.changed(self.by_secret.of(&key).to_vec())
         } else {
             Vec::new()
         }
@@ -93,11 +96,10 @@ impl Index {
         if !self.secrets.delete(watch, key, resource_version) {
             return Vec::new();
         }
-        let who = self.by_secret.get(key).cloned().unwrap_or_default().into_vec();
+        let who = self.by_secret.of(key).to_vec();
         for name in &who {
-            if let Some(entry) = self.credentials.get_mut(name) {
-                entry.deleted_meanwhile.push((key.clone(), version(resource_version)));
-            }
+            let deleted = self.deleted_meanwhile.entry(name.clone()).or_default();
+            deleted.push((key.clone(), version(resource_version)));
         }
         self.changed(who)
     }
@@ -112,29 +114,28 @@ impl Index {
     pub fn secrets_listed(&mut self, watch: WatchId, scope: Option<&str>) -> Vec<Key> {
         let gone = self.secrets.listed(watch, scope);
         // A reconcile that runs may have read what has gone since, or written what the list is too old to show.
-        for entry in self.credentials.values_mut() {
+        for (key, entry) in &self.credentials {
             for secret in [&entry.source, &entry.target] {
                 let within = scope.is_none_or(|ns| secret.namespace() == ns);
                 if within && !self.secrets.is_present(secret) {
                     let unshown = (secret.clone(), UNSHOWN);
-                    if !entry.deleted_meanwhile.contains(&unshown) {
-                        entry.deleted_meanwhile.push(unshown);
+                    let deleted = self.deleted_meanwhile.entry(key.clone()).or_default();
+                    if !deleted.contains(&unshown) {
+                        deleted.push(unshown);
                     }
                 }
             }
         }
-        self.changed(
-            gone.iter().flat_map(|key| self.by_secret.get(key).into_iter().flatten()).cloned().collect(),
-        )
+        self.changed(gone.iter().flat_map(|key| self.by_secret.of(key)).cloned().collect())
     }
 
     // Reconciles
 
     /// What a reconcile of this resource starts from.
     pub fn input(&mut self, key: &Key) -> Option<Input> {
-        let entry = self.credentials.get_mut(key)?;
-        entry.deleted_meanwhile.clear();
-        let credential = entry.credential.unpack()?;
+        self.deleted_meanwhile.remove(key);
+        let entry = self.credentials.get(key)?;
+        let credential = entry.credential(key)?;
         let (source, target) = (entry.source.clone(), entry.target.clone());
         let former = self.secrets.controlled_by(&credential.uid, |key| *key != target && *key != source);
         Some(Input {
@@ -157,19 +158,14 @@ impl Index {
         let Some(entry) = self.credentials.get_mut(key) else {
             return false;
         };
-        let deleted = std::mem::take(&mut entry.deleted_meanwhile);
+        let deleted = self.deleted_meanwhile.remove(key).unwrap_or_default();
         if entry.uid != of_uid(&self.hasher, &input.credential.uid) {
             return true;
         }
         if let Some((resource_version, status)) = learned.status
             && version(&resource_version) > entry.resource_version
-            && let Some(mut now) = entry.credential.unpack()
         {
-            entry.resource_version = version(&resource_version);
-            entry.sample = CredentialSample::of(&status);
-            now.resource_version = resource_version;
-            now.status = status;
-            entry.credential = Packed::new(&now);
+            entry.wrote(resource_version, status);
         }
         let (source, target) = (input.credential.source(), input.credential.target());
         let mut seen = Signature {
@@ -194,7 +190,7 @@ impl Index {
                         |(k, at): &&(Key, u64)| *k == secret && *at > version(&facts.resource_version);
                     match deleted.iter().filter(later).map(|(_, at)| *at).max() {
                         Some(UNSHOWN) => self.secrets.unshown(&secret, &facts),
-                        None if self.by_secret.contains_key(&secret) => {
+                        None if self.by_secret.held(&secret).is_some() => {
                             self.secrets.store(&secret, &facts);
                         }
                         _ => {}
@@ -209,7 +205,7 @@ impl Index {
                 seen.target = version;
             }
         }
-        let seen = self.hasher.hash_one(seen);
+        let seen = seen.hash(&self.hasher);
         let changed = self.signature(key).is_none_or(|now| now != seen);
         if let Some(entry) = self.credentials.get_mut(key) {
             entry.seen = Some(seen);
@@ -226,15 +222,15 @@ impl Index {
         let source = &entry.source;
         let read_later = |at| matches!(&input.source, Known::Facts(f) if version(&f.resource_version) >= at);
         let gone = |(secret, at): &(Key, u64)| secret == source && *at != UNSHOWN && !read_later(*at);
-        entry.credential.unpack().is_some_and(|now| is_as_it_was(&now, &input.credential))
+        entry.asked.unpack().is_some_and(|now| is_as_it_was(&now, &input.credential))
             && still_as_read(&self.hasher, &self.secrets.known(source), &input.source)
-            && !entry.deleted_meanwhile.iter().any(gone)
+            && !self.deleted_meanwhile.get(&input.credential.key).into_iter().flatten().any(gone)
     }
 
     /// Whether the resource has been neither deleted nor suspended nor changed since: checked before a token is
     /// written, which may take long to come.
     pub fn still_there(&self, credential: &Credential) -> bool {
-        let now = self.credentials.get(&credential.key).and_then(|entry| entry.credential.unpack());
+        let now = self.credentials.get(&credential.key).and_then(|entry| entry.asked.unpack());
         now.is_some_and(|now| is_as_it_was(&now, credential) && !now.spec.suspend)
     }
 
@@ -253,20 +249,21 @@ impl Index {
         self.credentials.iter().for_each(|(key, entry)| f(key, &entry.sample));
     }
 
-    fn signature(&self, key: &Key) -> Option<u64> {
+    fn signature(&self, key: &Key) -> Option<NonZeroU64> {
         let entry = self.credentials.get(key)?;
         let rival = self.rival(key, &entry.target);
-        Some(self.hasher.hash_one(Signature {
+        let now = Signature {
             resource: entry.signature,
             source: self.secrets.version(&entry.source),
             target: self.secrets.version(&entry.target),
             rival: rival.as_deref(),
-        }))
+        };
+        Some(now.hash(&self.hasher))
     }
 
     /// The key of a Secret, of which the text is not held twice.
     fn held(&self, secret: Key) -> Key {
-        self.by_secret.get_key_value(&secret).map_or(secret, |(held, _)| held.clone())
+        self.by_secret.held(&secret).cloned().unwrap_or(secret)
     }
 
     /// Those among `keys` for which something has changed since the last reconcile.

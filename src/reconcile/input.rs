@@ -11,18 +11,22 @@ use crate::{
     secret::SecretFacts,
 };
 
-/// A resource as the watch told it, without what the operator does not need.
+/// A resource as the watch told it, without what the operator does not need. Serialized is
+/// what its user asks for, and uid and generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Credential {
     /// Namespace and name.
+    #[serde(skip)]
     pub key: Key,
     /// Uid.
     pub uid: Arc<str>,
     /// Resource version, the precondition of the status patch.
+    #[serde(skip)]
     pub resource_version: Box<str>,
     /// Counts changes of the spec.
     pub generation: i64,
     /// When it was created: the older of two that name one target wins.
+    #[serde(skip)]
     pub created: Timestamp,
     /// It has a deletion timestamp.
     pub deleting: bool,
@@ -31,6 +35,7 @@ pub struct Credential {
     /// The spec.
     pub spec: SquadcastCredentialSpec,
     /// The status in the cluster.
+    #[serde(skip)]
     pub status: SquadcastCredentialStatus,
 }
 

@@ -1,8 +1,9 @@
 //! What the index holds of one resource. Pure.
 
-use std::{hash::RandomState, num::NonZeroU64, sync::Arc};
+use std::{hash::RandomState, num::NonZeroU64};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
     WatchId,
@@ -10,11 +11,25 @@ use super::{
     signature::{of_resource, of_uid},
     version,
 };
-use crate::{api::Key, ops::metrics::CredentialSample, reconcile::Credential};
+use crate::{
+    api::{Key, SquadcastCredentialStatus},
+    ops::metrics::CredentialSample,
+    reconcile::Credential,
+};
+
+/// What changes with each status that the operator writes, the rest of the resource staying where it is.
+#[derive(PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct Told {
+    pub(super) resource_version: Box<str>,
+    pub(super) status: SquadcastCredentialStatus,
+}
 
 /// A resource, and what of it is needed often.
 pub(super) struct Entry {
-    pub(super) credential: Packed<Credential>,
+    /// The resource without its key, when it was created, and what was told of it.
+    pub(super) asked: Packed<Credential>,
+    told: Packed<Told>,
     /// The Secrets that it names.
     pub(super) source: Key,
     pub(super) target: Key,
@@ -30,18 +45,17 @@ pub(super) struct Entry {
     /// The watch that shows it.
     pub(super) watch: WatchId,
     /// A hash over what the last reconcile saw; an event that changes nothing of it wakes nobody.
-    pub(super) seen: Option<u64>,
-    /// Secrets deleted while a reconcile ran, with the version of the deletion: what that reconcile learned of
-    /// them before is void.
-    pub(super) deleted_meanwhile: Vec<(Key, u64)>,
-    /// Uid of the resource that held this one's target and has been deleted.
-    pub(super) departed: Option<Arc<str>>,
+    pub(super) seen: Option<NonZeroU64>,
 }
 
 impl Entry {
     pub(super) fn new(hasher: &RandomState, watch: WatchId, credential: &Credential) -> Self {
         Self {
-            credential: Packed::new(credential),
+            asked: Packed::new(credential),
+            told: Packed::new(&Told {
+                resource_version: credential.resource_version.clone(),
+                status: credential.status.clone(),
+            }),
             source: credential.source(),
             target: credential.target(),
             uid: of_uid(hasher, &credential.uid),
@@ -52,8 +66,19 @@ impl Entry {
             sample: CredentialSample::of(&credential.status),
             watch,
             seen: None,
-            deleted_meanwhile: Vec::new(),
-            departed: None,
         }
+    }
+    /// The resource, whose key is not held twice.
+    pub(super) fn credential(&self, key: &Key) -> Option<Credential> {
+        let Told { resource_version, status } = self.told.unpack()?;
+        let asked = self.asked.unpack()?;
+        Some(Credential { key: key.clone(), created: self.created, resource_version, status, ..asked })
+    }
+
+    /// A status was written.
+    pub(super) fn wrote(&mut self, resource_version: Box<str>, status: SquadcastCredentialStatus) {
+        self.resource_version = version(&resource_version);
+        self.sample = CredentialSample::of(&status);
+        self.told = Packed::new(&Told { resource_version, status });
     }
 }

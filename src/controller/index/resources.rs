@@ -30,7 +30,7 @@ impl Index {
             previous.watch = watch;
             return Vec::new();
         }
-        let before = self.credentials.get(&key).and_then(|previous| previous.credential.unpack());
+        let before = self.credentials.get(&key).and_then(|previous| previous.credential(&key));
         if let Some(previous) = self.credentials.get_mut(&key)
             && before.as_ref() == Some(credential)
         {
@@ -54,8 +54,6 @@ impl Index {
             } else {
                 (entry.source, entry.target) = (previous.source, previous.target);
             }
-            entry.deleted_meanwhile = previous.deleted_meanwhile;
-            entry.departed = previous.departed;
         } else {
             wake.extend(self.link(&key, &mut entry));
         }
@@ -70,12 +68,14 @@ impl Index {
         let Some(entry) = self.credentials.remove(key) else {
             return Vec::new();
         };
-        let credential = entry.credential.unpack();
+        self.deleted_meanwhile.remove(key);
+        self.departed.remove(key);
+        let credential = entry.credential(key);
         self.count_write_back(credential.as_ref(), None);
         let wake = self.unlink(key, &entry);
         for other in &wake {
-            if let Some(other) = self.credentials.get_mut(other) {
-                other.departed = credential.as_ref().map(|credential| credential.uid.clone());
+            if let Some(credential) = &credential {
+                self.departed.insert(other.clone(), credential.uid.clone());
             }
         }
         self.changed(wake)
@@ -86,13 +86,12 @@ impl Index {
         let Some(holder) = self.secrets.facts(target).and_then(|facts| facts.controller) else {
             return false;
         };
-        let departed = self.credentials.get(key).and_then(|entry| entry.departed.as_ref());
-        departed == Some(&holder.uid)
+        self.departed.get(key) == Some(&holder.uid)
             || holder.credential().is_some_and(|name| {
                 let owner = Key::new(target.namespace(), name);
                 self.credentials.get(&owner).is_some_and(|owner| {
                     (owner.deleting || owner.target != *target)
-                        && owner.credential.unpack().is_some_and(|owner| owner.uid == holder.uid)
+                        && owner.asked.unpack().is_some_and(|owner| owner.uid == holder.uid)
                 })
             })
     }
@@ -152,10 +151,7 @@ impl Index {
     fn link(&mut self, key: &Key, entry: &mut Entry) -> Vec<Key> {
         for secret in [&mut entry.source, &mut entry.target] {
             *secret = self.held(secret.clone());
-            let who = self.by_secret.entry(secret.clone()).or_default();
-            if !who.contains(key) {
-                who.push(key.clone());
-            }
+            self.by_secret.add(secret.clone(), key.clone());
         }
         self.contenders(key, &entry.target)
     }
@@ -163,19 +159,15 @@ impl Index {
     /// Forgets who names which Secret. Returns the others that contended for the target.
     fn unlink(&mut self, key: &Key, entry: &Entry) -> Vec<Key> {
         for secret in [&entry.source, &entry.target] {
-            if let Some(who) = self.by_secret.get_mut(secret) {
-                who.retain(|k| k != key);
-                if who.is_empty() {
-                    self.by_secret.remove(secret);
-                    self.secrets.unnamed(secret);
-                }
+            if self.by_secret.remove(secret, key) {
+                self.secrets.unnamed(secret);
             }
         }
         self.contenders(key, &entry.target)
     }
 
     fn contenders(&self, key: &Key, target: &Key) -> Vec<Key> {
-        let who = self.by_secret.get(target).into_iter().flatten();
+        let who = self.by_secret.of(target).iter();
         who.filter(|k| *k != key && self.credentials.get(*k).is_some_and(|e| e.target == *target))
             .cloned()
             .collect()
@@ -184,7 +176,7 @@ impl Index {
     /// The resource with a better claim to the same target: the one that holds it, else the older, then the
     /// smaller name. One that is being deleted claims nothing; a suspended one does.
     pub(super) fn rival(&self, key: &Key, target: &Key) -> Option<Box<str>> {
-        let who = self.by_secret.get(target)?;
+        let who = self.by_secret.of(target);
         if who.len() < 2 {
             return None;
         }

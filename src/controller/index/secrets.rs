@@ -5,12 +5,12 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::RandomState,
-    num::NonZeroU64,
     sync::Arc,
 };
 
 use super::{
-    Few, WatchId,
+    WatchId,
+    groups::Groups,
     packed::Packed,
     signature::{Version, of_secret, of_uid},
     strangers::Strangers,
@@ -30,8 +30,8 @@ struct AtRest {
     signature: u64,
     /// [`SecretFacts::labelled`]
     labelled: bool,
-    /// A hash over the uid of the resource that controls it.
-    controller: Option<NonZeroU64>,
+    /// [`short`] of the uid of the resource that controls it.
+    controller: Option<u32>,
 }
 
 impl AtRest {
@@ -40,7 +40,7 @@ impl AtRest {
             resource_version: version(&facts.resource_version),
             signature: of_secret(hasher, facts),
             labelled: facts.labelled(),
-            controller: controller(facts).map(|uid| of_uid(hasher, uid)),
+            controller: controller(facts).map(|uid| short(hasher, uid)),
             facts: Packed::new(facts),
         }
     }
@@ -50,8 +50,8 @@ pub(super) struct Secrets {
     /// Secrets that a resource names, or controls; with `by_label` all that a watch shows, and what was last read
     /// of those that a resource names and no watch shows.
     facts: HashMap<Key, AtRest>,
-    /// A hash over the uid of a resource → Secrets that it controls.
-    by_controller: HashMap<NonZeroU64, Few>,
+    /// [`short`] of the uid of a resource → Secrets that it controls.
+    by_controller: Groups<u32>,
     /// Those of `facts` that each watch has shown.
     present: HashMap<WatchId, HashSet<Key>>,
     relisted: HashMap<WatchId, HashSet<Key>>,
@@ -65,7 +65,7 @@ impl Secrets {
     pub(super) fn new(by_label: bool, hasher: RandomState) -> Self {
         Self {
             facts: HashMap::new(),
-            by_controller: HashMap::new(),
+            by_controller: Groups::new(),
             present: HashMap::new(),
             relisted: HashMap::new(),
             strangers: Strangers::default(),
@@ -151,10 +151,7 @@ impl Secrets {
         self.forget(key);
         let facts = AtRest::new(&self.hasher, facts);
         if let Some(controller) = facts.controller {
-            let owned = self.by_controller.entry(controller).or_default();
-            if let Err(place) = owned.binary_search(key) {
-                owned.insert(place, key.clone());
-            }
+            self.by_controller.add(controller, key.clone());
         }
         self.facts.insert(key.clone(), facts);
         true
@@ -228,8 +225,10 @@ impl Secrets {
 
     /// Those that the resource of this uid controls, and `wanted` says to be of interest.
     pub(super) fn controlled_by(&self, uid: &str, wanted: impl Fn(&Key) -> bool) -> Vec<(Key, SecretFacts)> {
-        let keys = self.by_controller.get(&of_uid(&self.hasher, uid)).into_iter().flatten();
-        keys.filter(|key| wanted(key))
+        self.by_controller
+            .of(&short(&self.hasher, uid))
+            .iter()
+            .filter(|key| wanted(key))
             .filter_map(|key| Some((key.clone(), self.facts(key)?)))
             .filter(|(_, facts)| controller(facts) == Some(uid))
             .collect()
@@ -246,13 +245,8 @@ impl Secrets {
     }
 
     fn forget(&mut self, key: &Key) {
-        if let Some(controller) = self.facts.remove(key).and_then(|facts| facts.controller)
-            && let Some(owned) = self.by_controller.get_mut(&controller)
-        {
-            owned.retain(|other| other != key);
-            if owned.is_empty() {
-                self.by_controller.remove(&controller);
-            }
+        if let Some(controller) = self.facts.remove(key).and_then(|facts| facts.controller) {
+            self.by_controller.remove(&controller, key);
         }
     }
 
@@ -260,6 +254,12 @@ impl Secrets {
     pub(super) fn is_present(&self, key: &Key) -> bool {
         self.present.values().any(|names| names.contains(key))
     }
+}
+
+/// A hash over a uid that is short on purpose, for there are many: who looks for a uid compares the uid itself, too.
+#[allow(clippy::cast_possible_truncation, reason = "that is what it is for")]
+fn short(hasher: &RandomState, uid: &str) -> u32 {
+    of_uid(hasher, uid).get() as u32
 }
 
 /// Uid of the resource that controls it.

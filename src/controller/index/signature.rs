@@ -18,6 +18,17 @@ pub(super) struct Signature<'a> {
     pub(super) rival: Option<&'a str>,
 }
 
+impl Signature<'_> {
+    /// A hash over all of it.
+    pub(super) fn hash(&self, hasher: &impl BuildHasher) -> NonZeroU64 {
+        some(hasher.hash_one(self))
+    }
+}
+
+fn some(hash: u64) -> NonZeroU64 {
+    NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
+}
+
 /// A hash over what of the resource itself calls for a reconcile: its status does not.
 pub(super) fn of_resource(hasher: &impl BuildHasher, credential: &Credential) -> u64 {
     let Credential { uid, generation, deleting, renew_request, .. } = credential;
@@ -26,7 +37,7 @@ pub(super) fn of_resource(hasher: &impl BuildHasher, credential: &Credential) ->
 
 /// A hash over the uid of a resource.
 pub(super) fn of_uid(hasher: &impl BuildHasher, uid: &str) -> NonZeroU64 {
-    NonZeroU64::new(hasher.hash_one(uid)).unwrap_or(NonZeroU64::MIN)
+    some(hasher.hash_one(uid))
 }
 
 /// Which version of a Secret.

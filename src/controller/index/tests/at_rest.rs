@@ -12,7 +12,7 @@ use crate::{
         Condition, CreationPolicy, RefreshTokenRotation, RefreshTokenSecretRef, RolloutRestartTarget,
         SquadcastCredentialSpec, SquadcastCredentialStatus, Target, WorkloadKind,
     },
-    controller::index::packed::Packed,
+    controller::index::{entry::Entry, packed::Packed},
     schedule::Life,
     secret::{ControllerRef, Managed, Token},
     squadcast::Fingerprint,
@@ -193,7 +193,8 @@ fn any_facts() -> impl Strategy<Value = SecretFacts> {
 proptest! {
     #[test]
     fn a_resource_is_unpacked_as_it_was_packed(credential in any_credential()) {
-        prop_assert_eq!(Packed::new(&credential).unpack(), Some(credential));
+        let entry = Entry::new(&std::hash::RandomState::new(), 0, &credential);
+        prop_assert_eq!(entry.credential(&credential.key), Some(credential));
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl World {
         let mut write_backs = 0;
         assert_eq!(index.credentials.len(), self.resources.len());
         for (key, entry) in &index.credentials {
-            let value = entry.credential.unpack().unwrap();
+            let value = entry.credential(key).unwrap();
             assert_eq!(*key, value.key);
             assert_eq!((&entry.source, &entry.target), (&value.source(), &value.target()));
             assert_eq!((entry.created, entry.deleting), (value.created, value.deleting));
