@@ -50,9 +50,9 @@ pub struct Index {
     /// How many resources want a replaced refresh token written back.
     write_backs: HashMap<Line, usize>,
     secrets: Secrets,
-    /// Resource → Secrets of it that were deleted while a reconcile ran, with the version of the deletion: what that
-    /// reconcile learned of them before is void.
-    deleted_meanwhile: HashMap<Key, Vec<(Key, u64)>>,
+    /// Resources that a reconcile is at → Secrets of theirs that were deleted since it began, with the version of the
+    /// deletion: what that reconcile learned of them before is void.
+    at_work: HashMap<Key, Vec<(Key, u64)>>,
     /// Resource → uid of the one that held its target and has been deleted.
     departed: HashMap<Key, Arc<str>>,
     relisted_credentials: HashMap<WatchId, HashSet<Key>>,
@@ -70,7 +70,7 @@ impl Index {
             by_secret: Groups::new(),
             write_backs: HashMap::new(),
             secrets: Secrets::new(by_label, hasher.clone()),
-            deleted_meanwhile: HashMap::new(),
+            at_work: HashMap::new(),
             departed: HashMap::new(),
             relisted_credentials: HashMap::new(),
             undecodable: HashMap::new(),
@@ -98,8 +98,9 @@ impl Index {
         }
         let who = self.by_secret.of(key).to_vec();
         for name in &who {
-            let deleted = self.deleted_meanwhile.entry(name.clone()).or_default();
-            deleted.push((key.clone(), version(resource_version)));
+            if let Some(deleted) = self.at_work.get_mut(name) {
+                deleted.push((key.clone(), version(resource_version)));
+            }
         }
         self.changed(who)
     }
@@ -114,15 +115,14 @@ impl Index {
     pub fn secrets_listed(&mut self, watch: WatchId, scope: Option<&str>) -> Vec<Key> {
         let gone = self.secrets.listed(watch, scope);
         // A reconcile that runs may have read what has gone since, or written what the list is too old to show.
-        for (key, entry) in &self.credentials {
-            for secret in [&entry.source, &entry.target] {
+        for (key, deleted) in &mut self.at_work {
+            let secrets =
+                self.credentials.get(key).into_iter().flat_map(|entry| [&entry.source, &entry.target]);
+            for secret in secrets {
                 let within = scope.is_none_or(|ns| secret.namespace() == ns);
-                if within && !self.secrets.is_present(secret) {
-                    let unshown = (secret.clone(), UNSHOWN);
-                    let deleted = self.deleted_meanwhile.entry(key.clone()).or_default();
-                    if !deleted.contains(&unshown) {
-                        deleted.push(unshown);
-                    }
+                let unshown = (secret.clone(), UNSHOWN);
+                if within && !self.secrets.is_present(secret) && !deleted.contains(&unshown) {
+                    deleted.push(unshown);
                 }
             }
         }
@@ -133,8 +133,8 @@ impl Index {
 
     /// What a reconcile of this resource starts from.
     pub fn input(&mut self, key: &Key) -> Option<Input> {
-        self.deleted_meanwhile.remove(key);
         let entry = self.credentials.get(key)?;
+        self.at_work.insert(key.clone(), Vec::new());
         let credential = entry.credential(key)?;
         let (source, target) = (entry.source.clone(), entry.target.clone());
         let former = self.secrets.controlled_by(&credential.uid, |key| *key != target && *key != source);
@@ -155,10 +155,10 @@ impl Index {
 
     /// Takes over what a reconcile learned; returns true when something has changed since it looked.
     pub fn finish(&mut self, key: &Key, input: &Input, learned: Learned) -> bool {
+        let deleted = self.at_work.remove(key).unwrap_or_default();
         let Some(entry) = self.credentials.get_mut(key) else {
             return false;
         };
-        let deleted = self.deleted_meanwhile.remove(key).unwrap_or_default();
         if entry.uid != of_uid(&self.hasher, &input.credential.uid) {
             return true;
         }
@@ -213,6 +213,16 @@ impl Index {
         changed
     }
 
+    /// The reconcile of this resource came to no end.
+    pub fn gave_up(&mut self, key: &Key) {
+        self.at_work.remove(key);
+    }
+
+    /// No reconcile runs any more.
+    pub fn all_gave_up(&mut self) {
+        self.at_work.clear();
+    }
+
     /// Whether the resource, and the source as it was read, are still as a reconcile found them: checked before an
     /// exchange that had to wait.
     pub fn still_wanted(&self, input: &Input) -> bool {
@@ -224,7 +234,7 @@ impl Index {
         let gone = |(secret, at): &(Key, u64)| secret == source && *at != UNSHOWN && !read_later(*at);
         entry.asked.unpack().is_some_and(|now| is_as_it_was(&now, &input.credential))
             && still_as_read(&self.hasher, &self.secrets.known(source), &input.source)
-            && !self.deleted_meanwhile.get(&input.credential.key).into_iter().flatten().any(gone)
+            && !self.at_work.get(&input.credential.key).into_iter().flatten().any(gone)
     }
 
     /// Whether the resource has been neither deleted nor suspended nor changed since: checked before a token is

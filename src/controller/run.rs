@@ -194,6 +194,7 @@ impl Controller {
             // Whoever leads now knows nothing of them; if that is this process again, it goes on with them.
             self.context.exchanges.unsaved().iter().for_each(drain::put_off);
             self.tasks.shutdown().await;
+            self.index.lock().all_gave_up();
             self.queue = Queue::default();
             self.timers = Timers::default();
             self.memories.clear();
@@ -242,6 +243,7 @@ impl Controller {
                 "a reconcile ended in a panic, which is a fault of the operator: please report it; the resource is looked at again in {AFTER_PANIC} s"
             );
             self.metrics.reconcile(Ending::Panic.as_str(), took.as_secs_f64());
+            self.index.lock().gave_up(&key);
             self.timers.set(&key, Some(plus((self.context.clock)(), AFTER_PANIC)));
             return;
         };

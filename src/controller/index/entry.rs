@@ -35,7 +35,8 @@ pub(super) struct Entry {
     pub(super) target: Key,
     /// [`of_uid`]
     pub(super) uid: NonZeroU64,
-    pub(super) created: Timestamp,
+    /// In Unix seconds: an object's time has no fraction (Kubernetes: "API conventions").
+    pub(super) created: i64,
     pub(super) resource_version: u64,
     pub(super) deleting: bool,
     /// [`of_resource`]
@@ -48,6 +49,8 @@ pub(super) struct Entry {
     pub(super) seen: Option<NonZeroU64>,
 }
 
+const _: () = assert!(size_of::<Entry>() <= 152);
+
 impl Entry {
     pub(super) fn new(hasher: &RandomState, watch: WatchId, credential: &Credential) -> Self {
         Self {
@@ -59,7 +62,7 @@ impl Entry {
             source: credential.source(),
             target: credential.target(),
             uid: of_uid(hasher, &credential.uid),
-            created: credential.created,
+            created: credential.created.as_second(),
             resource_version: version(&credential.resource_version),
             deleting: credential.deleting,
             signature: of_resource(hasher, credential),
@@ -72,7 +75,8 @@ impl Entry {
     pub(super) fn credential(&self, key: &Key) -> Option<Credential> {
         let Told { resource_version, status } = self.told.unpack()?;
         let asked = self.asked.unpack()?;
-        Some(Credential { key: key.clone(), created: self.created, resource_version, status, ..asked })
+        let created = Timestamp::from_second(self.created).ok()?;
+        Some(Credential { key: key.clone(), created, resource_version, status, ..asked })
     }
 
     /// A status was written.

@@ -68,7 +68,6 @@ impl Index {
         let Some(entry) = self.credentials.remove(key) else {
             return Vec::new();
         };
-        self.deleted_meanwhile.remove(key);
         self.departed.remove(key);
         let credential = entry.credential(key);
         self.count_write_back(credential.as_ref(), None);

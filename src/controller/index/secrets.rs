@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::RandomState,
+    num::NonZeroU32,
     sync::Arc,
 };
 
@@ -31,8 +32,11 @@ struct AtRest {
     /// [`SecretFacts::labelled`]
     labelled: bool,
     /// [`short`] of the uid of the resource that controls it.
-    controller: Option<u32>,
+    controller: Option<NonZeroU32>,
 }
+
+// There are two for each resource.
+const _: () = assert!(size_of::<AtRest>() <= 40);
 
 impl AtRest {
     fn new(hasher: &RandomState, facts: &SecretFacts) -> Self {
@@ -51,7 +55,7 @@ pub(super) struct Secrets {
     /// of those that a resource names and no watch shows.
     facts: HashMap<Key, AtRest>,
     /// [`short`] of the uid of a resource → Secrets that it controls.
-    by_controller: Groups<u32>,
+    by_controller: Groups<NonZeroU32>,
     /// Those of `facts` that each watch has shown.
     present: HashMap<WatchId, HashSet<Key>>,
     relisted: HashMap<WatchId, HashSet<Key>>,
@@ -258,8 +262,8 @@ impl Secrets {
 
 /// A hash over a uid that is short on purpose, for there are many: who looks for a uid compares the uid itself, too.
 #[allow(clippy::cast_possible_truncation, reason = "that is what it is for")]
-fn short(hasher: &RandomState, uid: &str) -> u32 {
-    of_uid(hasher, uid).get() as u32
+fn short(hasher: &RandomState, uid: &str) -> NonZeroU32 {
+    NonZeroU32::new(of_uid(hasher, uid).get() as u32).unwrap_or(NonZeroU32::MIN)
 }
 
 /// Uid of the resource that controls it.

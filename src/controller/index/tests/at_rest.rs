@@ -127,7 +127,7 @@ fn any_credential() -> impl Strategy<Value = Credential> {
                     uid: (*uid).into(),
                     resource_version,
                     generation: flags.0,
-                    created,
+                    created: Timestamp::from_second(created.as_second()).unwrap(),
                     deleting: flags.1,
                     renew_request,
                     spec,

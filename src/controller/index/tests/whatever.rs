@@ -237,7 +237,7 @@ impl World {
             let value = entry.credential(key).unwrap();
             assert_eq!(*key, value.key);
             assert_eq!((&entry.source, &entry.target), (&value.source(), &value.target()));
-            assert_eq!((entry.created, entry.deleting), (value.created, value.deleting));
+            assert_eq!((entry.created, entry.deleting), (value.created.as_second(), value.deleting));
             assert_eq!(entry.uid, of_uid(&index.hasher, &value.uid));
             assert_eq!(entry.resource_version, version(&value.resource_version));
             assert_eq!(entry.signature, of_resource(&index.hasher, &value));
