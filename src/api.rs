@@ -8,6 +8,7 @@ mod key;
 pub mod names;
 mod reason;
 mod status;
+pub(crate) mod uid;
 
 pub use condition::{Condition, ConditionType, find, set};
 pub use credential::{

@@ -27,6 +27,7 @@
 //! | [`ops`] | logs, metrics, endpoints, events, leader election, shutdown |
 //! | [`cli`] | `run`, `crd`, `check` |
 //! | `redact` | the words of others, which may hold a token, made fit to be told |
+//! | `room` | how much room a table keeps that a wave has filled |
 //! | `slots` | how many reconciles are at work at once |
 //! | `simulation` | the model of the world and the promises that hold in it; only for tests |
 //!
@@ -38,6 +39,7 @@ pub mod controller;
 pub mod ops;
 pub mod reconcile;
 mod redact;
+mod room;
 pub mod schedule;
 pub mod secret;
 #[cfg(test)]

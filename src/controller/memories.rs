@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::{
     api::Key,
     reconcile::{Memory, exchange_matters},
+    room::give_back,
 };
 
 /// The memories that hold something.
@@ -105,7 +106,7 @@ impl Memories {
                 !memory.is_empty()
             }
         });
-        self.known.shrink_to(2 * self.known.len());
+        give_back(&mut self.known);
     }
 
     /// Forgets all.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{Key, SquadcastCredential, SquadcastCredentialSpec, SquadcastCredentialStatus, names},
+    api::{Key, SquadcastCredential, SquadcastCredentialSpec, SquadcastCredentialStatus, names, uid},
     schedule::RenewalPolicy,
     secret::SecretFacts,
 };
@@ -19,6 +19,7 @@ pub struct Credential {
     #[serde(skip)]
     pub key: Key,
     /// Uid.
+    #[serde(with = "uid")]
     pub uid: Arc<str>,
     /// Resource version, the precondition of the status patch.
     #[serde(skip)]

@@ -9,7 +9,11 @@ use kube::core::Resource;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{DataFields, Entry, Metadata};
-use crate::{api::names, schedule::Life, squadcast::Fingerprint};
+use crate::{
+    api::{names, uid},
+    schedule::Life,
+    squadcast::Fingerprint,
+};
 
 /// Which keys, labels and annotations the operator wrote: the annotation `managed`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,7 @@ impl Token {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControllerRef {
     /// Uid of the owner.
+    #[serde(with = "uid")]
     pub uid: Arc<str>,
     name: Box<str>,
     /// Where it is no `SquadcastCredential`.
@@ -84,6 +89,7 @@ impl From<OwnerReference> for ControllerRef {
 #[allow(clippy::struct_excessive_bools, reason = "each is an answer of its own that a Secret gives")]
 pub struct SecretFacts {
     /// Uid, a precondition of every write.
+    #[serde(with = "uid")]
     pub uid: Box<str>,
     /// Resource version, the other precondition.
     pub resource_version: Box<str>,

@@ -156,6 +156,6 @@ mod tests {
         let asked = Packed::new(&resource).bytes.len();
         let told = Packed::new(&told(&resource)).bytes.len();
         let target = Packed::new(&target()).bytes.len();
-        assert!(asked <= 90 && told <= 165 && target <= 235, "{asked}, {told} and {target} bytes");
+        assert!(asked <= 75 && told <= 165 && target <= 210, "{asked}, {told} and {target} bytes");
     }
 }

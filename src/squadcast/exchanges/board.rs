@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::api::{Key, Reason};
+use crate::room::give_back;
 use crate::squadcast::limits::{Pause, Ticket};
 use crate::squadcast::{Failure, Fingerprint, Grant};
 
@@ -264,7 +265,7 @@ impl Board {
             line.pause.take_if(|pause| pause.0.left(now).is_none());
             line.flight.is_some() || line.last.is_some() || line.write_back.is_some() || line.pause.is_some()
         });
-        self.lines.shrink_to(2 * self.lines.len());
+        give_back(&mut self.lines);
         self.lines.values().any(|line| line.last.is_some())
     }
 
