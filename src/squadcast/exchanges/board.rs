@@ -58,26 +58,24 @@ pub(super) enum Step {
     Lead,
 }
 
-/// All refresh tokens that something is known of.
+/// All refresh tokens that something is known of. There are as many answers as exchanges in half a minute; the rest is
+/// rare.
 #[derive(Default)]
 pub(super) struct Board {
-    lines: HashMap<Fingerprint, Line>,
+    answers: HashMap<Fingerprint, Last>,
+    flights: HashMap<Fingerprint, Flight>,
+    write_backs: HashMap<Fingerprint, WriteBack>,
+    pauses: HashMap<Fingerprint, (Pause, Failure)>,
+    waiting: Waiting,
     next: u64,
     /// Whether somebody looks after old answers.
     pub(super) is_swept: bool,
     swept_at: Option<Timestamp>,
 }
 
-/// What is known of one refresh token. There are as many as exchanges in half a minute: what is rare has its own place.
+/// Where somebody waits for a change.
 #[derive(Default)]
-struct Line {
-    flight: Option<Box<Flight>>,
-    last: Option<Last>,
-    write_back: Option<Box<WriteBack>>,
-    pause: Option<Box<(Pause, Failure)>>,
-    /// Where somebody waits for a change.
-    changed: Option<Arc<Notify>>,
-}
+struct Waiting(HashMap<Fingerprint, Arc<Notify>>);
 
 /// An exchange that waits for the limits or is under way.
 #[derive(Default)]
@@ -110,9 +108,9 @@ impl Board {
 
     /// Says what to do next.
     pub(super) fn step(&mut self, query: &Query, now: Timestamp) -> Step {
-        let line = self.lines.entry(query.token).or_default();
-        let good = line.last.as_ref().filter(|last| last.is_good(query, now)).map(Last::answer);
-        if let Some(pending) = &mut line.write_back {
+        let token = query.token;
+        let good = self.answers.get(&token).filter(|last| last.is_good(query, now)).map(Last::answer);
+        if let Some(pending) = self.write_backs.get_mut(&token) {
             if query.hold_on_rotation {
                 pending.asked_at = now;
             }
@@ -120,12 +118,12 @@ impl Board {
             return match good {
                 Some(answer) => Step::Done(answer),
                 None if (SignedDuration::ZERO..PATIENCE).contains(&waited) => {
-                    Step::Wait(line.change(), (PATIENCE - waited).try_into().ok(), None)
+                    Step::Wait(self.waiting.change(token), (PATIENCE - waited).try_into().ok(), None)
                 }
                 None => Step::Pending(pending.grant.clone()),
             };
         }
-        if let Some((pause, failure)) = line.pause.as_deref()
+        if let Some((pause, failure)) = self.pauses.get(&token)
             && pause.left_for(query.expires_at, now).is_some()
             && let Some(left) = pause.left(now)
         {
@@ -133,43 +131,39 @@ impl Board {
         }
         if let Some(answer) = good {
             if let (Ok(grant), true) = (&answer, query.hold_on_rotation) {
-                line.pend(grant, now);
+                self.pend(token, grant, now);
             }
             return Step::Done(answer);
         }
-        if let Some(flight) = &mut line.flight {
+        if let Some(flight) = self.flights.get_mut(&token) {
             flight.hold_on_rotation |= query.hold_on_rotation;
-            let ticket = flight.ticket;
-            return Step::Wait(line.change(), None, ticket);
+            return Step::Wait(self.waiting.change(token), None, flight.ticket);
         }
-        line.flight = Some(Box::new(Flight { ticket: None, hold_on_rotation: query.hold_on_rotation }));
+        self.flights.insert(token, Flight { ticket: None, hold_on_rotation: query.hold_on_rotation });
         Step::Lead
     }
 
     /// The one that leads waits for the limits with this ticket.
     pub(super) fn seat(&mut self, token: Fingerprint, ticket: Ticket) {
-        if let Some(flight) = self.lines.get_mut(&token).and_then(|line| line.flight.as_mut()) {
+        if let Some(flight) = self.flights.get_mut(&token) {
             flight.ticket = Some(ticket);
         }
     }
 
     /// The request is about to be sent: its number, or `None` where a write-back has come in between.
     pub(super) fn send(&mut self, token: Fingerprint) -> Option<u64> {
-        let line = self.lines.entry(token).or_default();
-        if line.write_back.is_some() {
+        if self.write_backs.contains_key(&token) {
             return None;
         }
-        line.flight.get_or_insert_default().ticket = None;
+        self.flights.entry(token).or_default().ticket = None;
         self.next += 1;
         Some(self.next - 1)
     }
 
     /// There will be no answer: others may lead.
     pub(super) fn abandon(&mut self, token: Fingerprint) {
-        if let Some(line) = self.lines.get_mut(&token) {
-            line.flight = None;
-            line.tell();
-        }
+        self.flights.remove(&token);
+        self.waiting.tell(token);
     }
 
     /// An answer has come; `returned` is the new refresh token and the grant as its holders see it.
@@ -182,35 +176,43 @@ impl Board {
         now: Timestamp,
     ) {
         if let Some((new, grant)) = returned {
-            let line = self.lines.entry(new).or_default();
-            line.last = Some(Last::new(number, Ok(grant), now));
-            line.tell();
+            self.answers.insert(new, Last::new(number, Ok(grant), now));
+            self.waiting.tell(new);
         }
-        let line = self.lines.entry(token).or_default();
-        let flight = line.flight.take().unwrap_or_default();
-        line.pause = None;
+        let flight = self.flights.remove(&token).unwrap_or_default();
+        self.pauses.remove(&token);
         match &answer {
-            Ok(grant) if flight.hold_on_rotation => line.pend(grant, now),
+            Ok(grant) if flight.hold_on_rotation => self.pend(token, grant, now),
             Err(failure) if failure.reason == Reason::RateLimited => {
-                line.pause =
-                    failure.retry_after.map(|wait| Box::new((Pause::new(now, wait), failure.clone())));
+                if let Some(wait) = failure.retry_after {
+                    self.pauses.insert(token, (Pause::new(now, wait), failure.clone()));
+                }
             }
             _ => {}
         }
-        line.last = Some(Last::new(number, answer, now));
-        line.tell();
+        self.answers.insert(token, Last::new(number, answer, now));
+        self.waiting.tell(token);
+    }
+
+    /// Where the answer holds a new refresh token, nothing is sent until it is written back.
+    fn pend(&mut self, token: Fingerprint, grant: &Arc<Grant>, now: Timestamp) {
+        if grant.rotated.is_some() {
+            let grant = grant.clone();
+            self.write_backs
+                .insert(token, WriteBack { grant, since: now, asked_at: now, holders: Vec::new() });
+        }
     }
 
     /// This resource takes the write-back on.
     pub(super) fn hold(&mut self, token: Fingerprint, holder: &Key) {
-        if let Some(pending) = self.write_back(token) {
+        if let Some(pending) = self.write_backs.get_mut(&token) {
             pending.holders.push(holder.clone());
         }
     }
 
     /// This resource lets go of the write-back, done or not.
     pub(super) fn release(&mut self, token: Fingerprint, holder: &Key, now: Timestamp) {
-        if let Some(pending) = self.write_back(token)
+        if let Some(pending) = self.write_backs.get_mut(&token)
             && let Some(place) = pending.holders.iter().position(|key| key == holder)
         {
             pending.holders.remove(place);
@@ -219,28 +221,20 @@ impl Board {
     }
 
     /// The answer whose refresh token is to be written back, where nobody is at it any more.
-    pub(super) fn left_behind(&mut self, token: Fingerprint) -> Option<Arc<Grant>> {
-        self.write_back(token)
-            .filter(|pending| pending.holders.is_empty())
-            .map(|pending| pending.grant.clone())
+    pub(super) fn left_behind(&self, token: Fingerprint) -> Option<Arc<Grant>> {
+        let pending = self.write_backs.get(&token).filter(|pending| pending.holders.is_empty());
+        pending.map(|pending| pending.grant.clone())
     }
 
     /// The resources that are at a write-back.
     pub(super) fn holders(&self) -> Vec<Key> {
-        let pending = self.lines.values().filter_map(|line| line.write_back.as_ref());
-        pending.flat_map(|pending| pending.holders.iter().cloned()).collect()
-    }
-
-    fn write_back(&mut self, token: Fingerprint) -> Option<&mut WriteBack> {
-        self.lines.get_mut(&token).and_then(|line| line.write_back.as_deref_mut())
+        self.write_backs.values().flat_map(|pending| pending.holders.iter().cloned()).collect()
     }
 
     /// A new refresh token is written back, or there is no need any more.
     pub(super) fn written_back(&mut self, token: Fingerprint) {
-        if let Some(line) = self.lines.get_mut(&token) {
-            line.write_back = None;
-            line.tell();
-        }
+        self.write_backs.remove(&token);
+        self.waiting.tell(token);
     }
 
     /// As [`Board::sweep`], where the last one was some time ago.
@@ -253,47 +247,40 @@ impl Board {
     /// Forgets what is of no more use; says whether there are answers left that will be forgotten.
     pub(super) fn sweep(&mut self, now: Timestamp) -> bool {
         self.swept_at = Some(now);
-        self.lines.retain(|_, line| {
-            let wanted = |pending: &WriteBack| {
-                !pending.holders.is_empty() || now.duration_since(pending.asked_at) < FORGOTTEN
-            };
-            if !line.write_back.as_deref().is_none_or(wanted) {
-                line.write_back = None;
-                line.tell();
+        self.write_backs.retain(|token, pending| {
+            let is_wanted = !pending.holders.is_empty() || now.duration_since(pending.asked_at) < FORGOTTEN;
+            if !is_wanted {
+                self.waiting.tell(*token);
             }
-            line.last.take_if(|last| last.is_old(now));
-            line.pause.take_if(|pause| pause.0.left(now).is_none());
-            line.flight.is_some() || line.last.is_some() || line.write_back.is_some() || line.pause.is_some()
+            is_wanted
         });
-        give_back(&mut self.lines);
-        self.lines.values().any(|line| line.last.is_some())
+        self.answers.retain(|_, last| !last.is_old(now));
+        self.pauses.retain(|_, (pause, _)| pause.left(now).is_some());
+        give_back(&mut self.answers);
+        !self.answers.is_empty()
     }
 
+    /// Of how many refresh tokens something is known, those that are only waited for left out.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.lines.len()
+        let mut tokens: Vec<_> = self.answers.keys().chain(self.flights.keys()).collect();
+        tokens.extend(self.write_backs.keys().chain(self.pauses.keys()));
+        tokens.sort();
+        tokens.dedup();
+        tokens.len()
     }
 }
 
-impl Line {
+impl Waiting {
     /// The next change.
-    fn change(&mut self) -> OwnedNotified {
-        self.changed.get_or_insert_default().clone().notified_owned()
+    fn change(&mut self, token: Fingerprint) -> OwnedNotified {
+        self.0.entry(token).or_default().clone().notified_owned()
     }
 
     /// Wakes all who wait.
-    fn tell(&mut self) {
-        if let Some(changed) = self.changed.take() {
+    fn tell(&mut self, token: Fingerprint) {
+        if let Some(changed) = self.0.remove(&token) {
             changed.notify_waiters();
-        }
-    }
-
-    /// Where the answer holds a new refresh token, nothing is sent until it is written back.
-    fn pend(&mut self, grant: &Arc<Grant>, now: Timestamp) {
-        if grant.rotated.is_some() {
-            let grant = grant.clone();
-            let pending = WriteBack { grant, since: now, asked_at: now, holders: Vec::new() };
-            self.write_back = Some(Box::new(pending));
         }
     }
 }
