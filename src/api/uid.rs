@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serializer, de::Error};
 /// Before a uid that is held as it is, since it is no UUID as Kubernetes writes them; no base64 begins with it.
 const PLAIN: char = '=';
 
-/// Where a UUID has its hyphens.
-const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+/// Before which bytes a UUID has its hyphens.
+const HYPHENS: [usize; 4] = [4, 6, 8, 10];
 
 pub(crate) fn serialize<S: Serializer>(uid: &impl AsRef<str>, serializer: S) -> Result<S::Ok, S::Error> {
     let uid = uid.as_ref();
@@ -30,15 +30,24 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: From<String>>(
 }
 
 fn bytes(uid: &str) -> Option<[u8; 16]> {
-    let digits: String = uid.chars().filter(|c| *c != '-').collect();
-    let bytes = u128::from_str_radix(&digits, 16).ok()?.to_be_bytes();
+    let mut digits = uid.chars().filter(|c| *c != '-').map(|c| c.to_digit(16));
+    let mut digit = || digits.next().flatten().and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = [0; 16];
+    for byte in &mut bytes {
+        *byte = 16 * digit()? + digit()?;
+    }
     (text(bytes) == uid).then_some(bytes)
 }
 
 fn text(bytes: [u8; 16]) -> String {
-    let mut text = format!("{:032x}", u128::from_be_bytes(bytes));
-    for place in HYPHENS {
-        text.insert(place, '-');
+    let mut text = String::with_capacity(36);
+    for (place, byte) in bytes.into_iter().enumerate() {
+        if HYPHENS.contains(&place) {
+            text.push('-');
+        }
+        text.extend(
+            [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default()),
+        );
     }
     text
 }
