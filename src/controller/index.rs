@@ -33,6 +33,9 @@ use crate::{
     secret::SecretMeta,
 };
 
+/// Room for so many reconciles is always kept.
+const FEW: usize = 64;
+
 /// In place of a version: a list did not show it, which may be older or newer than what was read.
 const UNSHOWN: u64 = u64::MAX;
 
@@ -134,8 +137,8 @@ impl Index {
     /// What a reconcile of this resource starts from.
     pub fn input(&mut self, key: &Key) -> Option<Input> {
         let entry = self.credentials.get(key)?;
-        self.at_work.insert(key.clone(), Vec::new());
         let credential = entry.credential(key)?;
+        self.at_work.insert(key.clone(), Vec::new());
         let (source, target) = (entry.source.clone(), entry.target.clone());
         let former = self.secrets.controlled_by(&credential.uid, |key| *key != target && *key != source);
         Some(Input {
@@ -155,7 +158,7 @@ impl Index {
 
     /// Takes over what a reconcile learned; returns true when something has changed since it looked.
     pub fn finish(&mut self, key: &Key, input: &Input, learned: Learned) -> bool {
-        let deleted = self.at_work.remove(key).unwrap_or_default();
+        let deleted = self.ended(key);
         let Some(entry) = self.credentials.get_mut(key) else {
             return false;
         };
@@ -205,7 +208,7 @@ impl Index {
                 seen.target = version;
             }
         }
-        let seen = seen.hash(&self.hasher);
+        let seen = seen.digest(&self.hasher);
         let changed = self.signature(key).is_none_or(|now| now != seen);
         if let Some(entry) = self.credentials.get_mut(key) {
             entry.seen = Some(seen);
@@ -215,12 +218,22 @@ impl Index {
 
     /// The reconcile of this resource came to no end.
     pub fn gave_up(&mut self, key: &Key) {
-        self.at_work.remove(key);
+        self.ended(key);
     }
 
     /// No reconcile runs any more.
     pub fn all_gave_up(&mut self) {
-        self.at_work.clear();
+        self.at_work = HashMap::new();
+    }
+
+    /// No reconcile is at it any more; tells what was deleted since it began.
+    fn ended(&mut self, key: &Key) -> Vec<(Key, u64)> {
+        let deleted = self.at_work.remove(key).unwrap_or_default();
+        if self.at_work.is_empty() {
+            // Those that wait for an exchange are at work too: after a wave of them there is room for all.
+            self.at_work.shrink_to(FEW);
+        }
+        deleted
     }
 
     /// Whether the resource, and the source as it was read, are still as a reconcile found them: checked before an
@@ -268,7 +281,7 @@ impl Index {
             target: self.secrets.version(&entry.target),
             rival: rival.as_deref(),
         };
-        Some(now.hash(&self.hasher))
+        Some(now.digest(&self.hasher))
     }
 
     /// The key of a Secret, of which the text is not held twice.

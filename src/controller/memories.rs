@@ -174,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn a_last_chance_is_for_what_is_left_to_be_done() {
+        let (key, mut memories) = (Key::new("ns", "a"), Memories::default());
+        assert!(!memories.last_chance(&key));
+        let exchanged = Memory { last_grant: Some(at(1)), last_answer: Some(at(1)), ..Memory::default() };
+        memories.put(&key, "uid", exchanged.clone());
+        assert!(!memories.last_chance(&key));
+        memories.put(&key, "uid", Memory { unreachable: 1, ..exchanged });
+        assert!(memories.last_chance(&key) && memories.take(&key, "uid").last_chance);
+    }
+
+    #[test]
     fn nothing_of_a_wave_has_a_block_of_its_own() {
         let memory = Memory { last_grant: Some(at(1)), last_answer: Some(at(1)), ..Memory::default() };
         assert!(matches!(AtRest::new(memory), AtRest::Exchanged { .. }));

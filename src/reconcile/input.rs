@@ -11,8 +11,8 @@ use crate::{
     secret::SecretFacts,
 };
 
-/// A resource as the watch told it, without what the operator does not need. Serialized is
-/// what its user asks for, and uid and generation.
+/// A resource as the watch told it, without what the operator does not need. What of
+/// it only its user changes is serialized.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Credential {
     /// Namespace and name.

@@ -71,6 +71,7 @@ impl Entry {
             seen: None,
         }
     }
+
     /// The resource, whose key is not held twice.
     pub(super) fn credential(&self, key: &Key) -> Option<Credential> {
         let Told { resource_version, status } = self.told.unpack()?;

@@ -1,4 +1,4 @@
-//! What is known of an object while nobody looks at it: there are three for each resource, and each is looked at for
+//! What is known of an object while nobody looks at it: there are four for each resource, and each is looked at for
 //! a moment, now and then. As JSON, compressed against what nearly all of its kind have in common, it takes a
 //! fifth of what it takes as a value, and one block instead of a dozen.
 
@@ -143,7 +143,8 @@ mod tests {
                 "template": { "header": "{{ token_type }} {{ access_token }}\n" } },
         } }));
         for credential in [credential(&json!({})), credential(&json!({ "status": {} })), odd] {
-            assert_eq!(Packed::new(&credential).unpack().map(|now| now.spec), Some(credential.spec.clone()));
+            let asked = Packed::new(&credential).unpack().unwrap();
+            assert_eq!((&asked.spec, &asked.uid), (&credential.spec, &credential.uid));
             assert_eq!(Packed::new(&told(&credential)).unpack(), Some(told(&credential)));
         }
         assert_eq!(Packed::new(&target()).unpack(), Some(target()));

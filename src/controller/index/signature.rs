@@ -20,12 +20,12 @@ pub(super) struct Signature<'a> {
 
 impl Signature<'_> {
     /// A hash over all of it.
-    pub(super) fn hash(&self, hasher: &impl BuildHasher) -> NonZeroU64 {
-        some(hasher.hash_one(self))
+    pub(super) fn digest(&self, hasher: &impl BuildHasher) -> NonZeroU64 {
+        not_zero(hasher.hash_one(self))
     }
 }
 
-fn some(hash: u64) -> NonZeroU64 {
+fn not_zero(hash: u64) -> NonZeroU64 {
     NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
 }
 
@@ -37,7 +37,7 @@ pub(super) fn of_resource(hasher: &impl BuildHasher, credential: &Credential) ->
 
 /// A hash over the uid of a resource.
 pub(super) fn of_uid(hasher: &impl BuildHasher, uid: &str) -> NonZeroU64 {
-    some(hasher.hash_one(uid))
+    not_zero(hasher.hash_one(uid))
 }
 
 /// Which version of a Secret.

@@ -23,7 +23,7 @@ const FETCH: SignedDuration = SignedDuration::from_secs(5);
 /// For how long a write-back is waited for before those that wait are told.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 
-/// How often at most an exchange forgets what is old: to look at all lines takes longer the more there are.
+/// How often at most an exchange forgets what is old: to look at all answers takes longer the more there are.
 const SWEEP: SignedDuration = SignedDuration::from_secs(1);
 
 /// A write-back that nobody holds and nobody has asked about for so long is given up: whoever wanted it is gone.
@@ -58,8 +58,8 @@ pub(super) enum Step {
     Lead,
 }
 
-/// All refresh tokens that something is known of. There are as many answers as exchanges in half a minute; the rest is
-/// rare.
+/// All refresh tokens that something is known of. There are as many answers as exchanges in half a minute, and as many
+/// flights as refresh tokens that wait for their turn.
 #[derive(Default)]
 pub(super) struct Board {
     answers: HashMap<Fingerprint, Last>,
@@ -257,14 +257,16 @@ impl Board {
         self.answers.retain(|_, last| !last.is_old(now));
         self.pauses.retain(|_, (pause, _)| pause.left(now).is_some());
         give_back(&mut self.answers);
+        give_back(&mut self.flights);
+        give_back(&mut self.waiting.0);
         !self.answers.is_empty()
     }
 
-    /// Of how many refresh tokens something is known, those that are only waited for left out.
+    /// Of how many refresh tokens something is known or waited for.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let mut tokens: Vec<_> = self.answers.keys().chain(self.flights.keys()).collect();
-        tokens.extend(self.write_backs.keys().chain(self.pauses.keys()));
+        tokens.extend(self.write_backs.keys().chain(self.pauses.keys()).chain(self.waiting.0.keys()));
         tokens.sort();
         tokens.dedup();
         tokens.len()

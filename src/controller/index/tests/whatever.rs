@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     api::RefreshTokenRotation,
     controller::index::{
+        FEW,
         signature::{Version, of_resource, of_uid},
         version,
     },
@@ -40,6 +41,8 @@ enum Step {
     SecretsListed(Vec<usize>),
     /// A reconcile from beginning to end, which learns nothing that the watches have not told.
     Reconciled(usize),
+    /// A reconcile that comes to no end, alone or with all others.
+    GivenUp(usize, bool),
     /// A reconcile that writes its target while something else happens. The watch tells of what it wrote before it
     /// knows so itself, or after it has ended.
     Writes {
@@ -75,7 +78,7 @@ fn step_or_write() -> impl Strategy<Value = Step> {
         told_first,
         meanwhile: Box::new(meanwhile),
     });
-    prop_oneof![4 => step(), 1 => writes]
+    prop_oneof![4 => step(), 1 => writes, 1 => (0..4usize, any::<bool>()).prop_map(|(name, all)| Step::GivenUp(name, all))]
 }
 
 /// An index, what the watches last showed, and who has been woken since its last reconcile.
@@ -182,6 +185,14 @@ impl World {
                 }
                 Vec::new()
             }
+            Step::GivenUp(name, with_all_others) => {
+                let key = key(RESOURCES[name]);
+                if index.input(&key).is_some() {
+                    assert!(index.at_work.contains_key(&key));
+                    if with_all_others { index.all_gave_up() } else { index.gave_up(&key) }
+                }
+                Vec::new()
+            }
             Step::Writes { name, told_first, meanwhile } => {
                 return self.write(name, told_first, *meanwhile, at);
             }
@@ -260,6 +271,8 @@ impl World {
             index.by_secret.iter().map(|(secret, who)| (secret.clone(), who.iter().cloned().collect()));
         assert_eq!(held.collect::<HashMap<Key, HashSet<Key>>>(), by_secret);
         assert_eq!(index.write_backs.values().sum::<usize>(), write_backs);
+        assert!(index.at_work.is_empty() && index.at_work.capacity() < 2 * FEW);
+        assert!(index.departed.keys().all(|key| index.credentials.contains_key(key)));
         // A Secret that nobody named when it was shown is not kept, unless a resource controls it.
         for (number, secret) in &self.secrets {
             let Some(owner) = &secret.facts.controller else { continue };
