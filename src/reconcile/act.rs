@@ -161,6 +161,7 @@ impl Attempt<'_> {
                 return Acted::Failed(Trouble::from(&failure));
             }
             Outcome::NotWanted => return Acted::Dropped,
+            Outcome::Replaced => return Acted::Changed,
         };
         if why.is_repair(issued_before) {
             self.memory.repaired(self.now);

@@ -77,3 +77,41 @@ fn a_resource_that_is_made_again_while_the_watches_lag() {
         ],
     );
 }
+
+#[test]
+fn a_refresh_token_that_was_replaced_while_others_waited_is_not_sent() {
+    plays_well(
+        true,
+        &[
+            (Edit(0), 0),
+            (Squadcast(Rotating), 292_817),
+            (Fight(0, 16), 0),
+            (Die(5, false), 7383),
+            (Squadcast(Confused), 81360),
+            (Storm(11), 4),
+            (Squadcast(Rotating), 91039),
+            (AskForRenewal(1), 4388),
+            (Squadcast(Fine), 30),
+            (Api(Hanging), 0),
+            (AskForRenewal(0), 0),
+            (Recreate(0), 8),
+            (Squadcast(Unavailable), 0),
+            (Elect, 1),
+            (Replace(0), 5),
+            (Replace(0), 0),
+            (LoseAnswers(5), 16099),
+            (AskForRenewal(2), 62065),
+            (DeleteSource(1), 3),
+            (Squadcast(Fine), 414),
+            (Relabel(1), 11425),
+            (Squadcast(Limiting(Some(22_001))), 0),
+            (DeleteTarget(1), 14480),
+            (ChangeTemplate(2, 0), 5),
+            (Replace(1), 8843),
+            (Api(Hanging), 3),
+            (Api(Up), 7),
+            (Squadcast(Rotating), 2),
+            (Lag(46, 70), 18566),
+        ],
+    );
+}

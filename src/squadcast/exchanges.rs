@@ -86,6 +86,9 @@ pub enum Outcome {
     Failed(Failure),
     /// When its turn came it was no longer wanted; nothing was sent.
     NotWanted,
+    /// A write-back was waited for, and is over: what was read before may be the refresh token that it has replaced, so
+    /// it is to be read again. Nothing was sent.
+    Replaced,
     /// Nothing was sent: the new refresh token of this earlier answer is still to be written back, and that has
     /// taken more than 10 s. Whoever writes back does so with this one and then asks again; for others it is a
     /// token, though requested earlier than they would like.
@@ -145,6 +148,7 @@ impl Exchanges {
             hold_on_rotation: ask.hold_on_rotation,
         };
         let mut own = false;
+        let mut waited_for_write_back = false;
         loop {
             let now = (self.0.clock)();
             let step = {
@@ -161,15 +165,21 @@ impl Exchanges {
                         gate.hurry(leader, ask.expires_at);
                     }
                     match at_most {
-                        Some(at_most) => drop(tokio::time::timeout(at_most, changed).await),
+                        Some(at_most) => {
+                            waited_for_write_back = true;
+                            drop(tokio::time::timeout(at_most, changed).await);
+                        }
                         None => changed.await,
                     }
                 }
                 Step::Lead => {
                     let lead = Lead { inner: self.0.clone(), token: query.token, landed: false };
+                    if waited_for_write_back {
+                        return Outcome::Replaced;
+                    }
                     match lead.fly(&gate, &ask, &still_wanted).await {
                         Progress::Sent => own = true,
-                        Progress::Stopped => {}
+                        Progress::Stopped => waited_for_write_back = true,
                         Progress::Ended(outcome) => return outcome,
                     }
                 }

@@ -197,6 +197,7 @@ fn show(outcome: &Outcome) -> String {
         Outcome::Granted { grant, .. } => token(grant),
         Outcome::WriteBackPending(grant) => format!("pending {}", token(grant)),
         Outcome::NotWanted => "not wanted".to_owned(),
+        Outcome::Replaced => "replaced".to_owned(),
         Outcome::Failed(failure) => {
             let wait = failure.retry_after.map(|wait| format!(", {} s", wait.as_secs())).unwrap_or_default();
             format!("{}{wait}", failure.message)
