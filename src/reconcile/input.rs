@@ -11,8 +11,8 @@ use crate::{
     secret::SecretFacts,
 };
 
-/// A resource as the watch told it, without what the operator does not need. What of
-/// it only its user changes is serialized.
+/// A resource as the watch told it, without what the operator does not need. Serialized, it is
+/// without its name, its age and what the operator writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Credential {
     /// Namespace and name.

@@ -78,6 +78,7 @@ fn a_resource_that_is_made_again_while_the_watches_lag() {
     );
 }
 
+/// Who has waited for a write-back asks with what it reads then, whatever the watches have told by now.
 #[test]
 fn a_refresh_token_that_was_replaced_while_others_waited_is_not_sent() {
     plays_well(
