@@ -77,6 +77,12 @@ impl Work {
     }
 }
 
+/// A process, and how many requests were made before it.
+pub struct Started {
+    pub operator: Operator,
+    asked: usize,
+}
+
 /// One world for one piece of work, done once for each point.
 pub struct Site {
     work: Work,
@@ -91,10 +97,11 @@ impl Site {
         Self { work, world, front }
     }
 
-    pub async fn start(&self) -> Operator {
+    pub async fn start(&self) -> Started {
+        let asked = self.front.asked().len();
         let operator = self.world.launch(OPERATOR).kubeconfig(self.front.kubeconfig()).start();
         operator.wait_ready().await;
-        operator
+        Started { operator, asked }
     }
 
     /// All that is there before the work begins.
@@ -197,7 +204,7 @@ impl Site {
 
     /// The requests that the work takes where nothing is in its way.
     pub async fn steps(&self) -> Vec<Asked> {
-        let operator = self.start().await;
+        let Started { operator, .. } = self.start().await;
         self.prepare("plain").await;
         if !self.work.issues_first() {
             self.world.wait_ready("plain").await;
@@ -218,14 +225,12 @@ impl Site {
         steps
     }
 
-    /// Ends a process at this point of the work.
-    pub async fn kill_at(&self, point: Point, name: &str) {
-        let before = self.front.asked().len();
-        let operator = self.start().await;
+    /// Ends this process at this point of the work.
+    pub async fn kill_at(&self, Started { operator, asked }: Started, point: Point, name: &str) {
         if !self.work.issues_first() {
             // It looks once at what is there already.
             let looked =
-                async || self.front.asked()[before..].iter().any(|a| a.names(name) && a.answered.is_some());
+                async || self.front.asked()[asked..].iter().any(|a| a.names(name) && a.answered.is_some());
             eventually(&format!("a look at {name}"), DEADLINE, looked).await;
         }
         let held = self.front.held();
@@ -259,6 +264,8 @@ impl Site {
             Point::Minted => eventually("a token", DEADLINE, async || self.minted(name) > minted).await,
         }
         operator.kill();
+        // What is held dies with its process: to let it go could still send it.
+        self.front.cut();
         self.front.let_go();
     }
 

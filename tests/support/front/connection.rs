@@ -19,9 +19,11 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         let connection =
             Connection { client: stream, upstream: None, unread: Vec::new(), shared: shared.clone() };
         tokio::spawn(async move {
+            // A connection that was cut sends nothing more, whatever else has become ready since.
             tokio::select! {
-                _ = connection.run() => {}
+                biased;
                 _ = cuts.changed() => {}
+                _ = connection.run() => {}
             }
         });
     }
