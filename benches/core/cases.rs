@@ -11,7 +11,7 @@ use squadcast_operator::reconcile::{
 };
 use squadcast_operator::schedule::{Life, RenewalPolicy, renewal};
 use squadcast_operator::secret::{self, SecretMeta, render};
-use squadcast_operator::squadcast::{Body, Reply, classify};
+use squadcast_operator::squadcast::{Body, Moment, Reply, classify};
 use zeroize::Zeroizing;
 
 use crate::objects::{
@@ -63,6 +63,7 @@ fn with_case(then: impl FnOnce(&Case<'_>)) {
             raw: Zeroizing::new(token.expose().as_bytes().to_vec()),
             token,
             facts: facts(stranger(1)),
+            read: Moment::default(),
         }),
         target: Target::Present { facts: facts(target(1, 20)), content: None },
         by_label: false,

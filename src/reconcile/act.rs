@@ -130,6 +130,7 @@ impl Attempt<'_> {
         let ask = Ask {
             region: self.region,
             token: &found.token,
+            read: found.read,
             not_before: if why.needs_new_answer(issued_before) {
                 self.now.max(after_last)
             } else {

@@ -10,7 +10,7 @@ use super::{Credential, Input, Known};
 use crate::{
     api::CreationPolicy,
     secret::{SecretFacts, api, render},
-    squadcast::{Fingerprint, InvalidRefreshToken, RefreshToken},
+    squadcast::{Fingerprint, InvalidRefreshToken, Moment, RefreshToken},
 };
 
 /// The refresh token, or what is wrong with it.
@@ -42,6 +42,8 @@ pub struct FoundToken {
     pub raw: Zeroizing<Vec<u8>>,
     /// What the Secret's metadata tells.
     pub facts: Arc<SecretFacts>,
+    /// When it was begun to be read.
+    pub read: Moment,
 }
 
 /// The Secret to write.
@@ -102,11 +104,12 @@ impl Target {
     }
 }
 
-/// Reads source and target.
+/// Reads source and target; `read` stands for now.
 pub async fn observe(
     client: &Client,
     input: &Input,
     label_required: bool,
+    read: Moment,
 ) -> Result<Observation, kube::Error> {
     let credential = &input.credential;
     if credential.spec.suspend {
@@ -114,7 +117,7 @@ pub async fn observe(
         let target = read_target(client, credential, &input.target).await?;
         return Ok(Observation { source: Source::Unread, target, by_label: label_required });
     }
-    let source = read_source(client, credential, &input.source, label_required).await?;
+    let source = read_source(client, credential, &input.source, label_required, read).await?;
     let target = read_target(client, credential, &input.target).await?;
     Ok(Observation { source, target, by_label: label_required })
 }
@@ -124,6 +127,7 @@ async fn read_source(
     credential: &Credential,
     known: &Known,
     label_required: bool,
+    read: Moment,
 ) -> Result<Source, kube::Error> {
     let key = credential.source();
     // Where the label is required, the watches tell who carries it: of any other Secret no data is read.
@@ -156,6 +160,7 @@ async fn read_source(
             token,
             raw: Zeroizing::new(value.to_vec()),
             facts,
+            read,
         }),
     })
 }

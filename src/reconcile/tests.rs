@@ -16,7 +16,7 @@ use crate::{
     },
     schedule::whole_seconds,
     secret::{Desired, SecretFacts, SecretMeta, TokenNotes, create, render, template_hash},
-    squadcast::{AccessToken, Grant, RefreshToken, Regions},
+    squadcast::{AccessToken, Grant, Moment, RefreshToken, Regions},
 };
 
 mod decisions;
@@ -175,6 +175,7 @@ impl Scene {
                 immutable: false,
                 raw: Zeroizing::new(self.refresh_token.into()),
                 facts: Arc::new(facts(&json!({ "metadata": { "name": "source" } }))),
+                read: Moment::default(),
             }),
             Some(Source::Missing) => Source::Missing,
             Some(Source::KeyMissing(keys, _)) => Source::KeyMissing(keys.clone(), None),

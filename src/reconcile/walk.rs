@@ -100,7 +100,8 @@ impl<'a> Walk<'a> {
 
     /// The first room. Where the Secrets may not be read, why.
     async fn observe(&mut self) -> Result<(Observation, Option<Trouble>), Round> {
-        let seen = observe::observe(&self.ctx.client, &self.input, self.ctx.label_required).await;
+        let Context { client, exchanges, label_required, .. } = self.ctx;
+        let seen = observe::observe(client, &self.input, *label_required, exchanges.moment()).await;
         let (seen, unread) = match seen {
             Ok(seen) => (seen, None),
             Err(error) => match unreadable(&error, &self.input) {

@@ -16,6 +16,7 @@ mod board;
 #[cfg(test)]
 mod tests;
 
+pub use board::Moment;
 use board::{Board, Query, Step};
 
 /// How often old answers are looked for.
@@ -62,8 +63,11 @@ pub struct Ask<'a> {
     pub region: &'a Region,
     /// The refresh token.
     pub token: &'a RefreshToken,
+    /// When it was begun to be read, by [`Exchanges::moment`].
+    pub read: Moment,
     /// An answer that was requested before this is not good enough: when the need arose. The retry of a failure
-    /// says an instant after that failure's request, or it gets the same failure again for 30 s.
+    /// says an instant after that failure's request, or it gets the same failure again for 30 s. One that was
+    /// requested after the refresh token was read is good enough in any case.
     pub not_before: Timestamp,
     /// When the token that is held expires, for the order among those that wait; `None` where none is held.
     pub expires_at: Option<Timestamp>,
@@ -86,8 +90,8 @@ pub enum Outcome {
     Failed(Failure),
     /// When its turn came it was no longer wanted; nothing was sent.
     NotWanted,
-    /// A write-back was waited for, and is over: what was read before may be the refresh token that it has replaced, so
-    /// it is to be read again. Nothing was sent.
+    /// A write-back has ended since the refresh token was read: it may be the one that was replaced, so it is to be
+    /// read again. Nothing was sent.
     Replaced,
     /// Nothing was sent: the new refresh token of this earlier answer is still to be written back, and that has
     /// taken more than 10 s. Whoever writes back does so with this one and then asks again; for others it is a
@@ -136,6 +140,11 @@ impl Exchanges {
         self.0.closed.send_replace(true);
     }
 
+    /// What stands for now in [`Ask::read`].
+    pub fn moment(&self) -> Moment {
+        self.0.board().now()
+    }
+
     /// Gets a token, by an exchange of its own or one that is shared. `still_wanted` is asked right before a
     /// request would be sent. May be dropped at any time; a request that was sent is then still answered.
     pub async fn exchange(&self, ask: Ask<'_>, still_wanted: impl Fn() -> bool) -> Outcome {
@@ -143,12 +152,11 @@ impl Exchanges {
         let query = Query {
             token: ask.token.fingerprint(&ask.region.name),
             not_before: ask.not_before,
-            since: self.0.board().now(),
+            read: ask.read,
             expires_at: ask.expires_at,
             hold_on_rotation: ask.hold_on_rotation,
         };
         let mut own = false;
-        let mut waited_for_write_back = false;
         loop {
             let now = (self.0.clock)();
             let step = {
@@ -165,21 +173,16 @@ impl Exchanges {
                         gate.hurry(leader, ask.expires_at);
                     }
                     match at_most {
-                        Some(at_most) => {
-                            waited_for_write_back = true;
-                            drop(tokio::time::timeout(at_most, changed).await);
-                        }
+                        Some(at_most) => drop(tokio::time::timeout(at_most, changed).await),
                         None => changed.await,
                     }
                 }
+                Step::Replaced => return Outcome::Replaced,
                 Step::Lead => {
                     let lead = Lead { inner: self.0.clone(), token: query.token, landed: false };
-                    if waited_for_write_back {
-                        return Outcome::Replaced;
-                    }
                     match lead.fly(&gate, &ask, &still_wanted).await {
                         Progress::Sent => own = true,
-                        Progress::Stopped => waited_for_write_back = true,
+                        Progress::Stopped => {}
                         Progress::Ended(outcome) => return outcome,
                     }
                 }
@@ -212,7 +215,8 @@ impl Exchanges {
     /// The new refresh token that came for this one is written back, or need not be: somebody has replaced the
     /// one sent, or the resource is gone.
     pub fn written_back(&self, sent: Fingerprint) {
-        self.0.board().written_back(sent);
+        let now = (self.0.clock)();
+        self.0.board().written_back(sent, now);
         self.0.sweep_later();
     }
 }
@@ -221,7 +225,7 @@ impl Exchanges {
 enum Progress {
     /// The request is under way; its answer will be on the board.
     Sent,
-    /// A write-back has begun in between, which is to be waited for; nothing was sent.
+    /// A write-back has come in between; nothing was sent.
     Stopped,
     /// Nothing was sent, and nothing will be.
     Ended(Outcome),
@@ -259,7 +263,7 @@ impl Lead {
         if !still_wanted() {
             return Progress::Ended(Outcome::NotWanted);
         }
-        let number = self.inner.board().send(self.token);
+        let number = self.inner.board().send(self.token, ask.read);
         let Some(number) = number else { return Progress::Stopped };
         pass.make();
         let asked =
@@ -269,7 +273,7 @@ impl Lead {
     }
 
     /// Makes the request and puts the answer on the board.
-    async fn land(mut self, number: u64, pass: Pass, gate: Arc<Gate>, asked: Asked) {
+    async fn land(mut self, number: Moment, pass: Pass, gate: Arc<Gate>, asked: Asked) {
         let Asked { region, token, expires_at } = asked;
         let inner = self.inner.clone();
         let began = tokio::time::Instant::now();

@@ -37,7 +37,14 @@ async fn exchanges_share_a_request() {
     let exchanges = Exchanges::new(Setup::of(&squadcast).client(), (), Rate::default(), clock);
     let (region, token) = (region(squadcast.url()), RefreshToken::parse(TOKEN.as_bytes()).unwrap());
     let not_before = jiff::Timestamp::now();
-    let ask = Ask { region: &region, token: &token, not_before, expires_at: None, hold_on_rotation: false };
+    let ask = Ask {
+        region: &region,
+        token: &token,
+        read: exchanges.moment(),
+        not_before,
+        expires_at: None,
+        hold_on_rotation: false,
+    };
     let release = async {
         squadcast.wait_for_count(TOKEN, 1, PATIENT).await;
         gate.release();

@@ -38,8 +38,8 @@ pub(super) struct Query {
     pub(super) token: Fingerprint,
     /// An answer requested earlier is not good enough,
     pub(super) not_before: Timestamp,
-    /// unless it was requested after the question, whatever the clocks say: see [`Board::now`].
-    pub(super) since: u64,
+    /// unless it was requested after the refresh token was read, whatever the clocks say.
+    pub(super) read: Moment,
     /// When the token that is held expires.
     pub(super) expires_at: Option<Timestamp>,
     /// Whether a new refresh token will be written back.
@@ -56,7 +56,13 @@ pub(super) enum Step {
     Wait(OwnedNotified, Option<Duration>, Option<Ticket>),
     /// Make the exchange.
     Lead,
+    /// The refresh token has been replaced since it was read, as far as is known: read it again.
+    Replaced,
 }
+
+/// A place in the order of requests and write-backs, whatever the clocks say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
 
 /// All refresh tokens that something is known of. There are as many answers as exchanges in half a minute, and as many
 /// flights as refresh tokens that wait for their turn.
@@ -65,9 +71,11 @@ pub(super) struct Board {
     answers: HashMap<Fingerprint, Last>,
     flights: HashMap<Fingerprint, Flight>,
     write_backs: HashMap<Fingerprint, WriteBack>,
+    /// Write-backs that have ended.
+    replaced: HashMap<Fingerprint, Replaced>,
     pauses: HashMap<Fingerprint, (Pause, Failure)>,
     waiting: Waiting,
-    next: u64,
+    next: Moment,
     /// Whether somebody looks after old answers.
     pub(super) is_swept: bool,
     swept_at: Option<Timestamp>,
@@ -86,7 +94,7 @@ struct Flight {
 
 /// The last answer.
 struct Last {
-    number: u64,
+    number: Moment,
     came_at: Timestamp,
     answer: Result<Arc<Grant>, Box<Failure>>,
 }
@@ -100,10 +108,26 @@ struct WriteBack {
     holders: Vec<Key>,
 }
 
+/// A refresh token that a new one has taken the place of.
+struct Replaced {
+    number: Moment,
+    at: Timestamp,
+}
+
 impl Board {
-    /// The number of the next request: stands for now, whatever the clocks say.
-    pub(super) fn now(&self) -> u64 {
+    /// The number of the next request or write-back: stands for now.
+    pub(super) fn now(&self) -> Moment {
         self.next
+    }
+
+    fn number(&mut self) -> Moment {
+        let number = self.next;
+        self.next.0 += 1;
+        number
+    }
+
+    fn is_replaced_since(&self, token: Fingerprint, read: Moment) -> bool {
+        self.replaced.get(&token).is_some_and(|replaced| replaced.number >= read)
     }
 
     /// Says what to do next.
@@ -135,6 +159,9 @@ impl Board {
             }
             return Step::Done(answer);
         }
+        if self.is_replaced_since(token, query.read) {
+            return Step::Replaced;
+        }
         if let Some(flight) = self.flights.get_mut(&token) {
             flight.hold_on_rotation |= query.hold_on_rotation;
             return Step::Wait(self.waiting.change(token), None, flight.ticket);
@@ -151,13 +178,12 @@ impl Board {
     }
 
     /// The request is about to be sent: its number, or `None` where a write-back has come in between.
-    pub(super) fn send(&mut self, token: Fingerprint) -> Option<u64> {
-        if self.write_backs.contains_key(&token) {
+    pub(super) fn send(&mut self, token: Fingerprint, read: Moment) -> Option<Moment> {
+        if self.write_backs.contains_key(&token) || self.is_replaced_since(token, read) {
             return None;
         }
         self.flights.entry(token).or_default().ticket = None;
-        self.next += 1;
-        Some(self.next - 1)
+        Some(self.number())
     }
 
     /// There will be no answer: others may lead.
@@ -170,7 +196,7 @@ impl Board {
     pub(super) fn publish(
         &mut self,
         token: Fingerprint,
-        number: u64,
+        number: Moment,
         answer: Answer,
         returned: Option<(Fingerprint, Arc<Grant>)>,
         now: Timestamp,
@@ -232,8 +258,10 @@ impl Board {
     }
 
     /// A new refresh token is written back, or there is no need any more.
-    pub(super) fn written_back(&mut self, token: Fingerprint) {
+    pub(super) fn written_back(&mut self, token: Fingerprint, now: Timestamp) {
         self.write_backs.remove(&token);
+        let number = self.number();
+        self.replaced.insert(token, Replaced { number, at: now });
         self.waiting.tell(token);
     }
 
@@ -255,11 +283,15 @@ impl Board {
             is_wanted
         });
         self.answers.retain(|_, last| !last.is_old(now));
+        // Whoever waits for its turn may have read it long ago.
+        self.replaced.retain(|token, replaced| {
+            is_within(replaced.at, GOOD_FOR, now) || self.flights.contains_key(token)
+        });
         self.pauses.retain(|_, (pause, _)| pause.left(now).is_some());
         give_back(&mut self.answers);
         give_back(&mut self.flights);
         give_back(&mut self.waiting.0);
-        !self.answers.is_empty()
+        !self.answers.is_empty() || !self.replaced.is_empty()
     }
 
     /// Of how many refresh tokens something is known or waited for.
@@ -267,6 +299,7 @@ impl Board {
     pub(super) fn len(&self) -> usize {
         let mut tokens: Vec<_> = self.answers.keys().chain(self.flights.keys()).collect();
         tokens.extend(self.write_backs.keys().chain(self.pauses.keys()).chain(self.waiting.0.keys()));
+        tokens.extend(self.replaced.keys());
         tokens.sort();
         tokens.dedup();
         tokens.len()
@@ -288,7 +321,7 @@ impl Waiting {
 }
 
 impl Last {
-    fn new(number: u64, answer: Answer, now: Timestamp) -> Self {
+    fn new(number: Moment, answer: Answer, now: Timestamp) -> Self {
         Self { number, came_at: now, answer: answer.map_err(Box::new) }
     }
 
@@ -304,12 +337,16 @@ impl Last {
     }
 
     fn is_good(&self, query: &Query, now: Timestamp) -> bool {
-        let is_fresh = (-FETCH..GOOD_FOR).contains(&now.duration_since(self.requested_at()));
-        self.number >= query.since || (is_fresh && self.requested_at() >= query.not_before)
+        let is_fresh = is_within(self.requested_at(), GOOD_FOR, now);
+        self.number >= query.read || (is_fresh && self.requested_at() >= query.not_before)
     }
 
     fn is_old(&self, now: Timestamp) -> bool {
-        let is_within = |at: Timestamp, length| (-FETCH..length).contains(&now.duration_since(at));
-        !is_within(self.requested_at(), GOOD_FOR) && !is_within(self.came_at, FETCH)
+        !is_within(self.requested_at(), GOOD_FOR, now) && !is_within(self.came_at, FETCH, now)
     }
+}
+
+/// It was at most so long ago; a clock that was set back a little does not count.
+fn is_within(at: Timestamp, length: SignedDuration, now: Timestamp) -> bool {
+    (-FETCH..length).contains(&now.duration_since(at))
 }

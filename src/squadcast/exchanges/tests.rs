@@ -112,9 +112,11 @@ struct Who {
     /// Seconds after now.
     expires: Option<i64>,
     hold: bool,
+    /// Right before it asks, where it does not say.
+    read: Option<Moment>,
 }
 
-const A: Who = Who { token: "token a", region: "us", not_before: 0, expires: None, hold: false };
+const A: Who = Who { token: "token a", region: "us", not_before: 0, expires: None, hold: false, read: None };
 const EARLIER: Who = Who { not_before: -60, ..A };
 
 impl World {
@@ -156,6 +158,7 @@ impl World {
         let ask = Ask {
             region: regions.get(who.region).unwrap(),
             token: &token,
+            read: who.read.unwrap_or_else(|| self.exchanges.moment()),
             not_before: after(who.not_before),
             expires_at: who.expires.map(after),
             hold_on_rotation: who.hold,

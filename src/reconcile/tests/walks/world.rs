@@ -233,7 +233,8 @@ impl World {
     pub(super) async fn another_asks(&self) {
         let (region, token) = (self.context.regions.get("us").unwrap(), token("rt"));
         let not_before = Timestamp::MIN;
-        let ask = Ask { region, token: &token, not_before, expires_at: None, hold_on_rotation: false };
+        let read = self.context.exchanges.moment();
+        let ask = Ask { region, token: &token, read, not_before, expires_at: None, hold_on_rotation: false };
         self.context.exchanges.exchange(ask, || true).await;
     }
 

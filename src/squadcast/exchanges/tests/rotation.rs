@@ -84,3 +84,40 @@ async fn a_write_back_that_begins_stops_what_is_about_to_be_sent() {
     assert_eq!(about_to_send.await.unwrap(), "replaced");
     assert_eq!(world.ask(A).await, "access 3");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_a_write_back_ended_is_read_again() {
+    let world = World::open([Script::Rotate("token b")]);
+    assert_eq!(world.ask(Who { hold: true, ..A }).await, "access 1 -> token b");
+    let read = Some(world.exchanges.moment());
+    world.written_back("token a");
+    pass(1).await;
+    // An answer that is good enough is one still.
+    assert_eq!(world.ask(Who { read, ..EARLIER }).await, "access 1 -> token b");
+    assert_eq!(world.ask(Who { read, ..A }).await, "replaced");
+    assert_eq!(world.ask(Who { read, token: "token c", ..A }).await, "access 2");
+    assert_eq!(world.sent(), ["token a", "token c"]);
+    // Somebody has stored it again.
+    assert_eq!(world.ask(A).await, "access 3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_back_that_comes_and_goes_stops_what_waits_for_its_turn() {
+    let rate = Rate { per_second: 10.0, in_flight: 1 };
+    let world = Arc::new(World::new(Some(1), rate, [Script::Rotate("token b")]));
+    assert_eq!(world.ask(A).await, "access 1 -> token b");
+    pass(1).await;
+    let other = world.begin(Who { token: "token c", ..A }).await;
+    let about_to_send = world.begin(A).await;
+    assert_eq!(world.ask(Who { hold: true, ..EARLIER }).await, "access 1 -> token b");
+    world.written_back("token a");
+    // However long that takes.
+    pass(100).await;
+    world.open_doors(9);
+    assert_eq!(other.await.unwrap(), "access 2");
+    assert_eq!(about_to_send.await.unwrap(), "replaced");
+    assert_eq!(world.sent(), ["token a", "token c"]);
+    // Then nothing is remembered of it.
+    pass(100).await;
+    assert_eq!(world.exchanges.0.board().len(), 0);
+}
