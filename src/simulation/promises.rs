@@ -110,8 +110,11 @@ fn backs_off(
     let reason = after.reason(ConditionType::Synced);
     let same = before.last_attempt_fingerprint == after.last_attempt_fingerprint;
     let earlier = if same { before.failures.unwrap_or_default() } else { 0 };
-    // What fails for another target than before is another failure.
-    let anew = (count == 1 || missed) && before.observed_generation != after.observed_generation;
+    // What fails for another target than before is another failure, and so is what fails after a token was issued: a
+    // former target that could not be deleted.
+    let another = before.observed_generation != after.observed_generation
+        || before.last_renewed_at != after.last_renewed_at;
+    let anew = (count == 1 || missed) && another;
     if !anew && (count < earlier || count > earlier + 1 && !missed) {
         return Err(format!("failures went from {earlier} to {count}"));
     }

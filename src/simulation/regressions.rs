@@ -78,6 +78,22 @@ fn a_resource_that_is_made_again_while_the_watches_lag() {
     );
 }
 
+/// Exchanges fail, then one succeeds, and a former target cannot be deleted: that is the first failure of its own, though
+/// no status has told of the success alone.
+#[test]
+fn a_former_target_that_stays_is_counted_anew_after_a_token_came() {
+    plays_well(
+        false,
+        &[
+            (Squadcast(Unavailable), 0),
+            (MoveTarget(0, 0), 0),
+            (Squadcast(Unavailable), 13),
+            (Squadcast(Fine), 0),
+            (Storm(2), 16),
+        ],
+    );
+}
+
 /// Who has waited for a write-back asks with what it reads then, whatever the watches have told by now.
 #[test]
 fn a_refresh_token_that_was_replaced_while_others_waited_is_not_sent() {
