@@ -35,7 +35,7 @@ pub use self::{
     ending::Ending,
     input::{Credential, Input, Known},
     learned::Learned,
-    memory::{Duty, Leftover, Memory, Pending, exchange_matters},
+    memory::{Leftover, Memory, Pending, exchange_matters},
     observe::{Content, FoundToken, Observation, Source, Target},
     ownership::{Claim, claim},
     report::{Report, report},
@@ -105,9 +105,9 @@ pub async fn reconcile(ctx: &Context, slot: &Slot, input: &Input, memory: Memory
         match walk.round(round == ROUNDS).await {
             Round::Again => {}
             Round::Ended(report) => return walk.conclude(report).await,
-            Round::Dropped => break,
+            Round::Dropped => return walk.dropped(),
             Round::Unreachable(why) => return walk.later(&why),
         }
     }
-    walk.dropped()
+    walk.outrun()
 }

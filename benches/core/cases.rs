@@ -63,10 +63,10 @@ fn with_case(then: impl FnOnce(&Case<'_>)) {
             raw: Zeroizing::new(token.expose().as_bytes().to_vec()),
             token,
             facts: facts(stranger(1)),
-            read: Moment::default(),
         }),
         target: Target::Present { facts: facts(target(1, 20)), content: None },
         by_label: false,
+        since: Moment::default(),
     };
     let regions = regions();
     let input = Input {

@@ -12,7 +12,7 @@ pub(super) use self::target::{remove_former_targets, rewrite};
 use super::{
     Case, Context, Input, Known, Memory, Pending,
     decide::{Blocked, Decision, LastFailure, Why, render_problem},
-    memory::{Duty, local},
+    memory::local,
     observe::{FoundToken, Source, Target},
     rotation::{self, WrittenBack},
     trouble::{Refusal, Trouble, spellings},
@@ -24,7 +24,7 @@ use crate::{
         template_hash,
     },
     slots::Slot,
-    squadcast::{Ask, Grant, Outcome, Region},
+    squadcast::{Ask, Duty, Grant, Moment, Outcome, Region},
 };
 
 /// What came of a decision.
@@ -41,6 +41,9 @@ pub enum Acted {
     Failed(Trouble),
     /// Something is not as it was examined: look again.
     Changed,
+    /// So it is with the refresh token, by a write-back that was waited for: for the same needs, answers that are
+    /// requested from here on are good enough.
+    Replaced(Moment),
     /// The resource does not want it any more, or it may not be done any more; somebody else reports.
     Dropped,
 }
@@ -65,7 +68,7 @@ impl Acted {
         match self {
             Self::Issued(_) | Self::Rewritten(_) => true,
             Self::Nothing => matches!(decision, Decision::Fine { .. }),
-            Self::Blocked(_) | Self::Failed(_) | Self::Changed | Self::Dropped => false,
+            Self::Blocked(_) | Self::Failed(_) | Self::Changed | Self::Replaced(_) | Self::Dropped => false,
         }
     }
 }
@@ -127,47 +130,48 @@ impl Attempt<'_> {
         let after_last =
             self.memory.last_answer.map_or(Timestamp::MIN, |at| at + std::time::Duration::from_nanos(1));
         let held = case.held(self.now);
+        let source = case.credential().source();
         let ask = Ask {
             region: self.region,
             token: &found.token,
-            read: found.read,
+            source: &source,
+            since: case.seen.since,
             not_before: if why.needs_new_answer(issued_before) {
                 self.now.max(after_last)
             } else {
                 after_last
             },
             expires_at: held.as_ref().filter(|h| h.usable).map(|h| h.token.life.expires),
-            hold_on_rotation: case.input.writes_back,
+            holder: case.input.writes_back.then_some(&case.credential().key),
         };
         // A refresh token that is replaced while its exchange waits for its turn is not sent any more.
         let as_read = Input { source: Known::Facts(found.facts.clone()), ..case.input.clone() };
         // Waiting for Squadcast holds up no other work.
         let outcome = self.slot.released(ctx.exchanges.exchange(ask, || ctx.still_wanted(&as_read))).await;
         let mut late = false;
-        let (grant, own) = match outcome {
-            Outcome::Granted { grant, own } => (grant, own),
+        let (grant, own, duty) = match outcome {
+            Outcome::Granted { grant, own, duty } => (grant, own, duty),
             // An answer that still is to be written back is a token like any other, and the write-back comes first.
-            Outcome::WriteBackPending(grant)
+            Outcome::WriteBackPending(..)
                 if why.needs_new_answer(issued_before) && !case.input.writes_back =>
             {
-                drop(grant);
                 return Acted::Failed(rotation::stuck(case));
             }
-            Outcome::WriteBackPending(grant) => {
+            Outcome::WriteBackPending(grant, duty) => {
                 late = why.needs_new_answer(issued_before);
-                (grant, false)
+                (grant, false, duty)
             }
             Outcome::Failed(failure) => {
                 self.memory.last_answer = Some(failure.requested_at);
                 return Acted::Failed(Trouble::from(&failure));
             }
             Outcome::NotWanted => return Acted::Dropped,
-            Outcome::Replaced => return Acted::Changed,
+            Outcome::Replaced(since) => return Acted::Replaced(since),
         };
         if why.is_repair(issued_before) {
             self.memory.repaired(self.now);
         }
-        let pending = self.take(grant, own, why);
+        let pending = self.take(grant, duty, own, why);
         if late {
             // It only is what comes first; then there can be another.
             return match self.write_back(pending).await {
@@ -182,14 +186,12 @@ impl Attempt<'_> {
     }
 
     /// Remembers a token until it is written.
-    fn take(&mut self, grant: Arc<Grant>, own: bool, why: Why) -> Pending {
+    fn take(&mut self, grant: Arc<Grant>, duty: Option<Duty>, own: bool, why: Why) -> Pending {
         let (case, fingerprint) = (self.case, self.found.fingerprint);
         self.memory.last_answer = Some(grant.requested_at);
         self.memory.last_grant = self.memory.last_grant.max(Some(grant.received_at));
         let credential = case.credential();
         let rotates = grant.rotated.is_some();
-        let duty = (rotates && case.input.writes_back)
-            .then(|| Duty::new(self.ctx.exchanges.clone(), fingerprint, credential.key.clone()));
         let pending = Pending {
             fingerprint,
             duty: duty.map(Arc::new),

@@ -8,7 +8,7 @@ use crate::{
     api::{Key, SquadcastCredentialStatus},
     reconcile::Trouble,
     schedule::{self, plus, seconds_between},
-    squadcast::{Exchanges, Fingerprint, Grant},
+    squadcast::{Duty, Fingerprint, Grant},
 };
 
 /// Longest pause where the API server cannot be asked, in seconds.
@@ -74,37 +74,10 @@ pub struct Pending {
     pub tell_rotation: bool,
 }
 
-/// The duty to write a refresh token back. Until it is done or void, nothing more is sent with the one that was
-/// replaced. One that is dropped is left to the next resource that reads that refresh token and writes back.
-pub struct Duty {
-    exchanges: Exchanges,
-    sent: Fingerprint,
-    holder: Key,
-}
-
-impl Duty {
-    /// The duty that comes with the answer to the refresh token that was sent.
-    pub fn new(exchanges: Exchanges, sent: Fingerprint, holder: Key) -> Self {
-        exchanges.hold(sent, &holder);
-        Self { exchanges, sent, holder }
-    }
-
-    /// It is done, or somebody has replaced the value that was sent.
-    pub fn done(&self) {
-        self.exchanges.written_back(self.sent);
-    }
-}
-
-impl Drop for Duty {
-    fn drop(&mut self) {
-        self.exchanges.release(self.sent, &self.holder);
-    }
-}
-
 impl Pending {
     /// An answer whose refresh token nobody is about to write back: this resource is.
     pub fn left_behind(grant: Arc<Grant>, duty: Duty) -> Self {
-        let fingerprint = duty.sent;
+        let fingerprint = duty.sent();
         Self { grant, fingerprint, request: None, duty: Some(Arc::new(duty)), tell_rotation: true }
     }
 
@@ -161,6 +134,12 @@ impl Memory {
         self.last_answer.take_if(is_old);
         self.repairs.retain(|at| within_the_hour(*at, now));
         self.rewrites.retain(|at| within_the_hour(*at, now));
+    }
+
+    /// What is to be written back into another Secret than this one is left to those that read that one.
+    pub fn leave_other_sources(&mut self, source: &Key) {
+        let is_elsewhere = |duty: &Duty| duty.source() != source;
+        self.pending.take_if(|pending| pending.duty.as_deref().is_some_and(is_elsewhere));
     }
 
     /// A refresh token is still to be written back.

@@ -42,8 +42,6 @@ pub struct FoundToken {
     pub raw: Zeroizing<Vec<u8>>,
     /// What the Secret's metadata tells.
     pub facts: Arc<SecretFacts>,
-    /// When it was begun to be read.
-    pub read: Moment,
 }
 
 /// The Secret to write.
@@ -77,6 +75,8 @@ pub struct Observation {
     pub target: Target,
     /// The watches show only labelled Secrets.
     pub by_label: bool,
+    /// After resource and target were seen, and before the refresh token was read.
+    pub since: Moment,
 }
 
 impl Observation {
@@ -104,22 +104,23 @@ impl Target {
     }
 }
 
-/// Reads source and target; `read` stands for now.
+/// Reads target and source, in this order: what calls for a token is seen before the moment, the refresh token after it.
 pub async fn observe(
     client: &Client,
     input: &Input,
     label_required: bool,
-    read: Moment,
+    moment: impl FnOnce() -> Moment,
 ) -> Result<Observation, kube::Error> {
     let credential = &input.credential;
-    if credential.spec.suspend {
-        // Nothing is sent, so the refresh token need not be known; what the target holds is still told.
-        let target = read_target(client, credential, &input.target).await?;
-        return Ok(Observation { source: Source::Unread, target, by_label: label_required });
-    }
-    let source = read_source(client, credential, &input.source, label_required, read).await?;
     let target = read_target(client, credential, &input.target).await?;
-    Ok(Observation { source, target, by_label: label_required })
+    let since = moment();
+    let source = if credential.spec.suspend {
+        // Nothing is sent, so the refresh token need not be known; what the target holds is still told.
+        Source::Unread
+    } else {
+        read_source(client, credential, &input.source, label_required).await?
+    };
+    Ok(Observation { source, target, by_label: label_required, since })
 }
 
 async fn read_source(
@@ -127,7 +128,6 @@ async fn read_source(
     credential: &Credential,
     known: &Known,
     label_required: bool,
-    read: Moment,
 ) -> Result<Source, kube::Error> {
     let key = credential.source();
     // Where the label is required, the watches tell who carries it: of any other Secret no data is read.
@@ -160,7 +160,6 @@ async fn read_source(
             token,
             raw: Zeroizing::new(value.to_vec()),
             facts,
-            read,
         }),
     })
 }

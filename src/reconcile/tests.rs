@@ -175,7 +175,6 @@ impl Scene {
                 immutable: false,
                 raw: Zeroizing::new(self.refresh_token.into()),
                 facts: Arc::new(facts(&json!({ "metadata": { "name": "source" } }))),
-                read: Moment::default(),
             }),
             Some(Source::Missing) => Source::Missing,
             Some(Source::KeyMissing(keys, _)) => Source::KeyMissing(keys.clone(), None),
@@ -203,7 +202,7 @@ impl Scene {
             input: &input,
             history: &self.status,
             regions: &self.regions,
-            seen: &Observation { source, target, by_label: self.by_label },
+            seen: &Observation { source, target, by_label: self.by_label, since: Moment::default() },
             memory: &self.memory,
         })
     }

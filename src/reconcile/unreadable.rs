@@ -4,7 +4,7 @@ use super::{
     Input, Known, Observation, Source, Target, Trouble,
     trouble::{Refusal, refusal},
 };
-use crate::api::Reason;
+use crate::{api::Reason, squadcast::Moment};
 
 /// What to do about it.
 pub(super) enum Unreadable {
@@ -31,7 +31,11 @@ pub(super) fn unreadable(error: &kube::Error, input: &Input) -> Unreadable {
                 }
                 _ => Target::Absent,
             };
-            Unreadable::Report(Observation { source: Source::Unread, target, by_label: false }, trouble)
+            let since = Moment::default();
+            Unreadable::Report(
+                Observation { source: Source::Unread, target, by_label: false, since },
+                trouble,
+            )
         }
         Refusal::Trouble(trouble) => Unreadable::Later(trouble.message),
         Refusal::Changed => Unreadable::Later("the object changed while it was read".to_owned()),

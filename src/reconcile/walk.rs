@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use super::{
-    Acted, Aftermath, Case, Context, Credential, Decision, Done, Duty, Ending, Input, Known, Learned, Memory,
+    Acted, Aftermath, Case, Context, Credential, Decision, Done, Ending, Input, Known, Learned, Memory,
     Observation, Pending, Report, Trouble, act, aftermath, decide,
     decide::decide_unread,
     log, meanwhile, observe, report, status,
@@ -16,7 +16,11 @@ use crate::{
     api::{Reason, SquadcastCredentialStatus},
     schedule::plus,
     slots::Slot,
+    squadcast::Moment,
 };
+
+/// When to look again where a round more would have been needed, in seconds.
+const OUTRUN: i64 = 1;
 
 /// How a round ended.
 pub(super) enum Round {
@@ -42,6 +46,8 @@ pub(super) struct Walk<'a> {
     history: Arc<SquadcastCredentialStatus>,
     /// The resource as the cluster holds it, with what this reconcile has told already.
     current: Arc<Credential>,
+    /// After a round that waited for a write-back: from when on an answer is good enough for a target of this version.
+    since: Option<(Moment, Option<Box<str>>)>,
 }
 
 impl<'a> Walk<'a> {
@@ -52,7 +58,7 @@ impl<'a> Walk<'a> {
             None => current.status.clone(),
         };
         let (input, learned) = (input.clone(), Learned::default());
-        Self { ctx, slot, input, memory, learned, history: Arc::new(history), current }
+        Self { ctx, slot, input, memory, learned, history: Arc::new(history), current, since: None }
     }
 
     /// Observe, decide, act, report. The last round looks no further where something changes once more.
@@ -87,6 +93,11 @@ impl<'a> Walk<'a> {
         };
         match acted {
             Acted::Dropped => return Round::Dropped,
+            Acted::Replaced(since) => {
+                self.since = Some((since, version(&seen)));
+                self.look_anew(&case);
+                return Round::Again;
+            }
             Acted::Changed if !last => {
                 self.look_anew(&case);
                 return Round::Again;
@@ -101,8 +112,8 @@ impl<'a> Walk<'a> {
     /// The first room. Where the Secrets may not be read, why.
     async fn observe(&mut self) -> Result<(Observation, Option<Trouble>), Round> {
         let Context { client, exchanges, label_required, .. } = self.ctx;
-        let seen = observe::observe(client, &self.input, *label_required, exchanges.moment()).await;
-        let (seen, unread) = match seen {
+        let seen = observe::observe(client, &self.input, *label_required, || exchanges.moment()).await;
+        let (mut seen, unread) = match seen {
             Ok(seen) => (seen, None),
             Err(error) => match unreadable(&error, &self.input) {
                 Unreadable::Report(seen, trouble) => (seen, Some(trouble)),
@@ -110,6 +121,11 @@ impl<'a> Walk<'a> {
                 Unreadable::Later(why) => return Err(Round::Unreachable(why)),
             },
         };
+        if let Some((since, target)) = self.since.take()
+            && target == version(&seen)
+        {
+            seen.since = since;
+        }
         self.memory.unreachable = 0;
         self.learned.secrets.clear();
         if unread.is_none() {
@@ -120,11 +136,13 @@ impl<'a> Walk<'a> {
 
     /// A new refresh token that somebody else was to write back, and is at no more, is this resource's duty now.
     fn take_up_write_back(&mut self, seen: &Observation) {
+        let (exchanges, credential) = (&self.ctx.exchanges, &self.input.credential);
+        let source = credential.source();
+        self.memory.leave_other_sources(&source);
         if self.input.writes_back
             && let Some(sent) = seen.fingerprint()
-            && let Some(grant) = self.ctx.exchanges.left_behind(sent)
+            && let Some((grant, duty)) = exchanges.left_behind(sent, &source, &credential.key)
         {
-            let duty = Duty::new(self.ctx.exchanges.clone(), sent, self.input.credential.key.clone());
             self.memory.pending = Some(Pending::left_behind(grant, duty));
         }
     }
@@ -174,6 +192,12 @@ impl<'a> Walk<'a> {
     pub(super) fn dropped(mut self) -> Done {
         self.learned.secrets.clear();
         Done { memory: self.memory, learned: self.learned, wake: None, ending: Ending::Dropped }
+    }
+
+    /// The refresh token was replaced faster than it could be read.
+    pub(super) fn outrun(self) -> Done {
+        let wake = Some(plus(self.ctx.now(), OUTRUN));
+        Done { wake, ..self.dropped() }
     }
 
     /// The API server could not be asked.
@@ -239,6 +263,11 @@ fn unread_decision(case: &Case<'_>, trouble: Trouble, now: Timestamp) -> (Decisi
     let decision = decide_unread(case, now);
     let tried = matches!(decision, Decision::Exchange(_));
     (decision, if tried { Acted::Failed(trouble) } else { Acted::Nothing })
+}
+
+/// The target's version, where there is one.
+fn version(seen: &Observation) -> Option<Box<str>> {
+    seen.target.facts().map(|facts| facts.resource_version.clone())
 }
 
 fn restless(credential: &Credential) -> Trouble {

@@ -19,7 +19,7 @@ mod tests;
 pub use board::Moment;
 use board::{Board, Query, Step};
 
-/// How often old answers are looked for.
+/// How often what is of no more use is looked for.
 const SWEEP: Duration = Duration::from_secs(31);
 
 /// What makes an exchange.
@@ -63,40 +63,78 @@ pub struct Ask<'a> {
     pub region: &'a Region,
     /// The refresh token.
     pub token: &'a RefreshToken,
-    /// When it was begun to be read, by [`Exchanges::moment`].
-    pub read: Moment,
+    /// The Secret that it was read from.
+    pub source: &'a Key,
+    /// Before it was read and after all that calls for a token was seen, by [`Exchanges::moment`]: an answer that was
+    /// requested since is good enough, and a refresh token that was replaced since is not sent.
+    pub since: Moment,
     /// An answer that was requested before this is not good enough: when the need arose. The retry of a failure
-    /// says an instant after that failure's request, or it gets the same failure again for 30 s. One that was
-    /// requested after the refresh token was read is good enough in any case.
+    /// says an instant after that failure's request, or it gets the same failure again for 30 s.
     pub not_before: Timestamp,
     /// When the token that is held expires, for the order among those that wait; `None` where none is held.
     pub expires_at: Option<Timestamp>,
-    /// The asker writes a new refresh token back: until [`Exchanges::written_back`], nothing more is sent with
-    /// the one that it replaces.
-    pub hold_on_rotation: bool,
+    /// The asker, where it writes a new refresh token back: until that is done, nothing more is sent with the one that
+    /// it replaces.
+    pub holder: Option<&'a Key>,
 }
 
 /// What has come of it.
 pub enum Outcome {
-    /// A token. Others may have been given it as well. With `hold_on_rotation`, and where `rotated` is there,
-    /// it is now the asker's duty to call [`Exchanges::written_back`], sooner or later.
+    /// A token. Others may have been given it as well.
     Granted {
         /// The token.
         grant: Arc<Grant>,
         /// It was got by this asker's own request: of all who are given it, one says so.
         own: bool,
+        /// For a holder, where `rotated` is there.
+        duty: Option<Duty>,
     },
     /// No token. Others may have been given the same failure.
     Failed(Failure),
     /// When its turn came it was no longer wanted; nothing was sent.
     NotWanted,
-    /// A write-back has ended since the refresh token was read: it may be the one that was replaced, so it is to be
-    /// read again. Nothing was sent.
-    Replaced,
+    /// A write-back into this Secret has ended since: the refresh token may be the one that was replaced, so it is to
+    /// be read again. Nothing was sent. Whoever then asks for the same needs says this moment: else all who were told
+    /// so together would be served one after the other.
+    Replaced(Moment),
     /// Nothing was sent: the new refresh token of this earlier answer is still to be written back, and that has
     /// taken more than 10 s. Whoever writes back does so with this one and then asks again; for others it is a
     /// token, though requested earlier than they would like.
-    WriteBackPending(Arc<Grant>),
+    WriteBackPending(Arc<Grant>, Option<Duty>),
+}
+
+/// The duty to write a refresh token back into the Secret that it came from. Until it is done or void, nothing more is
+/// sent with the one that was replaced. One that is dropped is left to the next resource that reads that Secret and
+/// writes back.
+pub struct Duty {
+    exchanges: Exchanges,
+    sent: Fingerprint,
+    source: Key,
+    holder: Key,
+}
+
+impl Duty {
+    /// Of the refresh token that was sent.
+    pub fn sent(&self) -> Fingerprint {
+        self.sent
+    }
+
+    /// The Secret to write into.
+    pub fn source(&self) -> &Key {
+        &self.source
+    }
+
+    /// It is done, or somebody has replaced the value that was sent.
+    pub fn done(&self) {
+        self.exchanges.written_back(self.sent, &self.source);
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        let now = (self.exchanges.0.clock)();
+        self.exchanges.0.board().release(self.sent, &self.source, &self.holder, now);
+    }
 }
 
 /// All exchanges of this process. Clones share everything.
@@ -140,7 +178,7 @@ impl Exchanges {
         self.0.closed.send_replace(true);
     }
 
-    /// What stands for now in [`Ask::read`].
+    /// What stands for now in [`Ask::since`].
     pub fn moment(&self) -> Moment {
         self.0.board().now()
     }
@@ -152,9 +190,10 @@ impl Exchanges {
         let query = Query {
             token: ask.token.fingerprint(&ask.region.name),
             not_before: ask.not_before,
-            read: ask.read,
+            source: ask.source.clone(),
+            since: ask.since,
             expires_at: ask.expires_at,
-            hold_on_rotation: ask.hold_on_rotation,
+            holder: ask.holder.cloned(),
         };
         let mut own = false;
         loop {
@@ -165,9 +204,15 @@ impl Exchanges {
                 board.step(&query, now)
             };
             match step {
-                Step::Done(Ok(grant)) => return Outcome::Granted { grant, own },
+                Step::Done(Ok(grant)) => {
+                    let duty = self.duty(&query, &grant);
+                    return Outcome::Granted { grant, own, duty };
+                }
                 Step::Done(Err(failure)) => return Outcome::Failed(failure),
-                Step::Pending(grant) => return Outcome::WriteBackPending(grant),
+                Step::Pending(grant) => {
+                    let duty = self.duty(&query, &grant);
+                    return Outcome::WriteBackPending(grant, duty);
+                }
                 Step::Wait(changed, at_most, leader) => {
                     if let Some(leader) = leader {
                         gate.hurry(leader, ask.expires_at);
@@ -177,10 +222,10 @@ impl Exchanges {
                         None => changed.await,
                     }
                 }
-                Step::Replaced => return Outcome::Replaced,
+                Step::Replaced(from) => return Outcome::Replaced(from),
                 Step::Lead => {
                     let lead = Lead { inner: self.0.clone(), token: query.token, landed: false };
-                    match lead.fly(&gate, &ask, &still_wanted).await {
+                    match lead.fly(&gate, &ask, &query, &still_wanted).await {
                         Progress::Sent => own = true,
                         Progress::Stopped => {}
                         Progress::Ended(outcome) => return outcome,
@@ -190,21 +235,19 @@ impl Exchanges {
         }
     }
 
-    /// This resource takes it on to write back the new refresh token that came for this one.
-    pub fn hold(&self, sent: Fingerprint, holder: &Key) {
-        self.0.board().hold(sent, holder);
+    /// The duty that the board has noted.
+    fn duty(&self, query: &Query, grant: &Grant) -> Option<Duty> {
+        let holder = query.holder.clone().filter(|_| query.holds(grant))?;
+        Some(Duty { exchanges: self.clone(), sent: query.token, source: query.source.clone(), holder })
     }
 
-    /// This resource does not mean to write it back any more, or has done so.
-    pub fn release(&self, sent: Fingerprint, holder: &Key) {
-        let now = (self.0.clock)();
-        self.0.board().release(sent, holder, now);
-    }
-
-    /// The answer whose new refresh token is still to be written back, where nobody is at it any more: its
-    /// reconcile was dropped, or came to an end in a panic, or the answer came when nobody waited for it any more.
-    pub fn left_behind(&self, sent: Fingerprint) -> Option<Arc<Grant>> {
-        self.0.board().left_behind(sent)
+    /// The answer whose new refresh token is still to be written into this Secret, where nobody is at it any more: the
+    /// reconcile was dropped, or came to an end in a panic, or the answer came when nobody waited for it any more. This
+    /// resource is at it now.
+    pub fn left_behind(&self, sent: Fingerprint, source: &Key, holder: &Key) -> Option<(Arc<Grant>, Duty)> {
+        let grant = self.0.board().left_behind(sent, source, holder)?;
+        let (source, holder) = (source.clone(), holder.clone());
+        Some((grant, Duty { exchanges: self.clone(), sent, source, holder }))
     }
 
     /// The resources that are at writing a new refresh token back, which is nowhere but in this process.
@@ -212,11 +255,10 @@ impl Exchanges {
         self.0.board().holders()
     }
 
-    /// The new refresh token that came for this one is written back, or need not be: somebody has replaced the
-    /// one sent, or the resource is gone.
-    pub fn written_back(&self, sent: Fingerprint) {
+    /// This Secret holds the new refresh token that came for this one, or somebody has replaced the one sent.
+    pub(crate) fn written_back(&self, sent: Fingerprint, source: &Key) {
         let now = (self.0.clock)();
-        self.0.board().written_back(sent, now);
+        self.0.board().written_back(sent, source, now);
         self.0.sweep_later();
     }
 }
@@ -247,7 +289,13 @@ struct Lead {
 
 impl Lead {
     /// Waits for the limits and sends the request.
-    async fn fly(self, gate: &Arc<Gate>, ask: &Ask<'_>, still_wanted: impl Fn() -> bool) -> Progress {
+    async fn fly(
+        self,
+        gate: &Arc<Gate>,
+        ask: &Ask<'_>,
+        query: &Query,
+        still_wanted: impl Fn() -> bool,
+    ) -> Progress {
         let place = gate.join(ask.expires_at);
         self.inner.board().seat(self.token, place.ticket());
         let mut closed = self.inner.closed.subscribe();
@@ -263,7 +311,7 @@ impl Lead {
         if !still_wanted() {
             return Progress::Ended(Outcome::NotWanted);
         }
-        let number = self.inner.board().send(self.token, ask.read);
+        let number = self.inner.board().send(query);
         let Some(number) = number else { return Progress::Stopped };
         pass.make();
         let asked =

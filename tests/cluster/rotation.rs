@@ -1,12 +1,13 @@
 //! An answer with another refresh token than the one sent: told under `Ignore`, saved under `WriteBack`.
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
     OPERATOR,
     administrator::{forbid, permit, wait_probe},
-    steps::{Stage, conditions, message, source, spec, target},
+    steps::{Stage, conditions, instant, message, source, spec, target},
     support::{DEADLINE, Gate, Reply, Script, eventually, world::World},
 };
 
@@ -75,6 +76,7 @@ async fn write_back_saves_the_new_value_first_and_wakes_nobody() {
     assert_eq!(what, [("patch", Some(200)), ("create", Some(201))], "the source first, then the target");
     assert_eq!(writes[0].name, source("one"));
     stage.flush().await;
+    eventually("its event", DEADLINE, async || stage.rotations_told("one").await == 1).await;
     stage.restart(async |_| ()).await;
     stage.flush().await;
     assert_eq!((stage.exchanges("one"), stage.squadcast.count("rt-next")), (1, 0));
@@ -124,6 +126,44 @@ async fn resources_of_one_source_go_on_with_the_new_value_without_chasing() {
     for name in names {
         assert!(stage.written(name).await.1, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_crowd_that_waits_for_a_write_back_shares_what_comes_next() {
+    let flags = ["--concurrency=1".to_owned()];
+    let stage = Stage::with(World::new("write-back-crowd").await, &flags).await;
+    let gate = Gate::new();
+    stage.source("one", Reply::token().rotates()).await;
+    let names: Vec<_> = (0..12).map(|number| format!("c{number}")).collect();
+    for name in &names {
+        stage.apply(name, write_back(name, "one")).await;
+    }
+    let last = join_all(names.iter().map(async |name| stage.settled(name).await)).await;
+    let last = last.iter().map(|resource| instant(resource, "lastRenewedAt")).max().unwrap();
+    eventually("the pause to end", DEADLINE, async || Timestamp::now().as_second() > last.as_second() + 5)
+        .await;
+    let held = stage.squadcast.newest("rt-one");
+    let rotates = Reply::token().rotates();
+    stage.squadcast.script(&held, Script::first([rotates.clone().hold(&gate)]).then(rotates));
+    let sent = stage.squadcast.all_requests().len();
+    let reads = async || {
+        let all = stage.requests_of(&stage.operator);
+        all.iter().filter(|request| request.verb == "get" && request.name == source("one")).count()
+    };
+    let before = reads().await;
+    let requests = join_all(names.iter().map(async |name| stage.ask(name).await)).await;
+    // All have read what is about to be replaced, most of them too late to be served by the answer to it.
+    eventually("all to wait", DEADLINE, async || reads().await >= before + names.len()).await;
+    gate.release();
+    for (name, request) in names.iter().zip(&requests) {
+        stage.handled(name, request).await;
+        stage.settled(name).await;
+        assert!(stage.written(name).await.1, "{name}");
+    }
+    let more = stage.squadcast.all_requests().len() - sent;
+    assert!((1..=4).contains(&more), "{more} exchanges");
+    assert!(!stage.operator.log().contains("WriteFailed"), "{}", stage.operator.log());
+    assert_eq!(stage.stored("one").await, stage.squadcast.newest("rt-one"));
 }
 
 #[tokio::test]
@@ -192,6 +232,35 @@ async fn a_refused_write_back_is_tried_until_the_last_moment() {
 }
 
 #[tokio::test]
+async fn what_one_secret_holds_already_is_saved_in_the_other_until_the_last_moment() {
+    let stage = Stage::new("write-back-both").await;
+    let gate = Gate::new();
+    stage.squadcast.script("rt-shared", rotates(&stage, "rt-next").hold(&gate));
+    for name in ["one", "two"] {
+        stage.put_secret(&source(name), &[("refresh_token", "rt-shared")]).await;
+        stage.apply(name, write_back(name, name)).await;
+    }
+    forbid(&stage, "two-source");
+    wait_probe(&stage, "two-source", false).await;
+    stage.squadcast.wait_for_count("rt-shared", 1, DEADLINE).await;
+    gate.release();
+    stage.settled("one").await;
+    stage.wait_conditions("two", "Ready=False WriteFailed, Synced=False WriteFailed").await;
+    assert_eq!(stage.stored("one").await, "rt-next");
+    // Who reads that Secret too gets what there is, and sends nothing.
+    stage.apply("three", write_back("three", "two")).await;
+    stage.wait_conditions("three", "Ready=False WriteFailed, Synced=False WriteFailed").await;
+    stage.attempt("three").await;
+    assert_eq!(stage.squadcast.count("rt-shared"), 1);
+    stage.operator.sigterm();
+    stage.operator.wait_for_log("SIGTERM").await;
+    assert_eq!(stage.operator.exit_code(), None);
+    permit(&stage, "two-source").await;
+    assert_eq!(stage.operator.wait_exit(DEADLINE).await, 0);
+    assert_eq!(stage.stored("two").await, "rt-next");
+}
+
+#[tokio::test]
 async fn a_refresh_token_that_could_not_be_saved_is_told() {
     let stage = Stage::new("write-back-lost").await;
     unsaved(&stage, rotates(&stage, "rt-next")).await;
@@ -241,7 +310,7 @@ async fn it_is_told_also_where_the_api_server_hangs() {
 #[tokio::test]
 async fn a_write_back_outlives_the_access_token_that_came_with_it() {
     let stage = Stage::new("write-back-expired").await;
-    unsaved(&stage, rotates(&stage, "rt-next").life(8)).await;
+    unsaved(&stage, rotates(&stage, "rt-next").life(15)).await;
     let minted = stage.squadcast.minted("rt-one").remove(0);
     eventually("its end", DEADLINE, async || !stage.squadcast.is_good(&minted.access_token)).await;
     permit(&stage, "-source").await;

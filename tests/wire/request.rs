@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use squadcast_operator::api::Key;
 use squadcast_operator::squadcast::{Ask, Exchanges, Outcome, Rate, RefreshToken};
 
 use super::{PATIENT, Setup, TOKEN, exchange, grant, region};
@@ -40,10 +41,11 @@ async fn exchanges_share_a_request() {
     let ask = Ask {
         region: &region,
         token: &token,
-        read: exchanges.moment(),
+        source: &Key::new("team", "source"),
+        since: exchanges.moment(),
         not_before,
         expires_at: None,
-        hold_on_rotation: false,
+        holder: None,
     };
     let release = async {
         squadcast.wait_for_count(TOKEN, 1, PATIENT).await;

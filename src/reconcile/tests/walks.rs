@@ -71,6 +71,44 @@ async fn after_a_write_back_the_target_speaks_of_the_new_refresh_token() {
     assert_eq!((world.walk().await, world.sent()), ("unchanged", 1));
 }
 
+/// A refresh token that is replaced faster than it can be read is no failure, and the request stays open.
+#[tokio::test]
+async fn a_source_that_is_written_back_at_each_look_is_looked_at_again_soon() {
+    let mut world = World::issued().await;
+    world.pass(60);
+    world.request("one");
+    world.on_read(|name, between| {
+        if name == "source" {
+            between.writes_back();
+        }
+    });
+    assert_eq!((world.walk().await, world.sent()), ("dropped", 1));
+    assert_eq!(world.wake, Some(at(ISSUED + 61)));
+    assert_eq!(world.status().last_handled_renew_request, None);
+    world.on_read(|_, _| ());
+    assert_eq!((world.walk().await, world.sent()), ("issued", 2));
+    assert_eq!(world.status().last_handled_renew_request.as_deref(), Some("one"));
+}
+
+/// Also where the moment from which answers are good enough was told before the edit.
+#[tokio::test]
+async fn an_edit_while_a_write_back_is_waited_for_gets_no_answer_from_before() {
+    let mut world = World::issued().await;
+    world.pass(60);
+    world.request("one");
+    let mut reads = Vec::new();
+    world.on_read(move |name, between| {
+        reads.push(name.to_owned());
+        match (name, reads.len()) {
+            ("source", 2) => between.writes_back(),
+            ("token", 3) => between.asks_before_an_edit(),
+            _ => {}
+        }
+    });
+    assert_eq!(world.walk().await, "issued");
+    assert_eq!((world.sent(), world.holds().as_str()), (3, "access-3"));
+}
+
 #[tokio::test]
 async fn a_retry_gets_no_failure_from_before() {
     let mut world = World::new().await;

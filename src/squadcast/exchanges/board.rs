@@ -36,43 +36,52 @@ pub(super) type Answer = Result<Arc<Grant>, Failure>;
 pub(super) struct Query {
     /// The refresh token.
     pub(super) token: Fingerprint,
+    /// The Secret that it was read from.
+    pub(super) source: Key,
     /// An answer requested earlier is not good enough,
     pub(super) not_before: Timestamp,
-    /// unless it was requested after the refresh token was read, whatever the clocks say.
-    pub(super) read: Moment,
+    /// unless it was requested after this, whatever the clocks say.
+    pub(super) since: Moment,
     /// When the token that is held expires.
     pub(super) expires_at: Option<Timestamp>,
-    /// Whether a new refresh token will be written back.
-    pub(super) hold_on_rotation: bool,
+    /// Who writes a new refresh token back.
+    pub(super) holder: Option<Key>,
+}
+
+impl Query {
+    /// With this answer comes the duty to write back.
+    pub(super) fn holds(&self, grant: &Grant) -> bool {
+        self.holder.is_some() && grant.rotated.is_some()
+    }
 }
 
 /// What whoever asks has to do.
 pub(super) enum Step {
-    /// This is the answer.
+    /// This is the answer. Where the asker [`holds`](Query::holds) it, that is noted.
     Done(Answer),
-    /// This answer is to be written back before there can be another.
+    /// This answer is to be written back before there can be another. So it is with this one.
     Pending(Arc<Grant>),
     /// Wait for a change, but not longer than this, then ask again. The ticket of who leads may be hurried.
     Wait(OwnedNotified, Option<Duration>, Option<Ticket>),
     /// Make the exchange.
     Lead,
-    /// The refresh token has been replaced since it was read, as far as is known: read it again.
-    Replaced,
+    /// From this moment on the Secret holds another refresh token, by a write-back: read it again.
+    Replaced(Moment),
 }
 
 /// A place in the order of requests and write-backs, whatever the clocks say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
-/// All refresh tokens that something is known of. There are as many answers as exchanges in half a minute, and as many
-/// flights as refresh tokens that wait for their turn.
+/// All refresh tokens that something is known of. There are as many answers as exchanges in half a minute, as many
+/// flights as refresh tokens that wait for their turn, and of the rest few.
 #[derive(Default)]
 pub(super) struct Board {
     answers: HashMap<Fingerprint, Last>,
     flights: HashMap<Fingerprint, Flight>,
     write_backs: HashMap<Fingerprint, WriteBack>,
-    /// Write-backs that have ended.
-    replaced: HashMap<Fingerprint, Replaced>,
+    /// Refresh tokens and Secrets that do not hold them any more from a moment on, for those who have read before.
+    replaced: HashMap<(Fingerprint, Key), (Moment, Timestamp)>,
     pauses: HashMap<Fingerprint, (Pause, Failure)>,
     waiting: Waiting,
     next: Moment,
@@ -104,14 +113,8 @@ struct WriteBack {
     grant: Arc<Grant>,
     since: Timestamp,
     asked_at: Timestamp,
-    /// The resources that are at it.
-    holders: Vec<Key>,
-}
-
-/// A refresh token that a new one has taken the place of.
-struct Replaced {
-    number: Moment,
-    at: Timestamp,
+    /// The Secrets that it is to be written into, and the resources that are at it: nobody, where it was left behind.
+    owed: HashMap<Key, Vec<Key>>,
 }
 
 impl Board {
@@ -126,26 +129,37 @@ impl Board {
         number
     }
 
-    fn is_replaced_since(&self, token: Fingerprint, read: Moment) -> bool {
-        self.replaced.get(&token).is_some_and(|replaced| replaced.number >= read)
+    /// From when on the Secret does not hold this refresh token any more, where it was read before.
+    fn replaced(&self, query: &Query) -> Option<Moment> {
+        let (from, _) = self.replaced.get(&(query.token, query.source.clone()))?;
+        Some(*from).filter(|from| *from > query.since)
     }
 
     /// Says what to do next.
     pub(super) fn step(&mut self, query: &Query, now: Timestamp) -> Step {
         let token = query.token;
         let good = self.answers.get(&token).filter(|last| last.is_good(query, now)).map(Last::answer);
+        if good.is_none()
+            && let Some(from) = self.replaced(query)
+        {
+            return Step::Replaced(from);
+        }
         if let Some(pending) = self.write_backs.get_mut(&token) {
-            if query.hold_on_rotation {
+            if query.holder.is_some() {
                 pending.asked_at = now;
             }
             let waited = now.duration_since(pending.since);
-            return match good {
+            let step = match good {
                 Some(answer) => Step::Done(answer),
                 None if (SignedDuration::ZERO..PATIENCE).contains(&waited) => {
                     Step::Wait(self.waiting.change(token), (PATIENCE - waited).try_into().ok(), None)
                 }
                 None => Step::Pending(pending.grant.clone()),
             };
+            if let Step::Done(Ok(grant)) | Step::Pending(grant) = &step {
+                self.hold(query, grant, now);
+            }
+            return step;
         }
         if let Some((pause, failure)) = self.pauses.get(&token)
             && pause.left_for(query.expires_at, now).is_some()
@@ -154,19 +168,16 @@ impl Board {
             return Step::Done(Err(Failure { retry_after: Some(left), ..failure.clone() }));
         }
         if let Some(answer) = good {
-            if let (Ok(grant), true) = (&answer, query.hold_on_rotation) {
-                self.pend(token, grant, now);
+            if let Ok(grant) = &answer {
+                self.hold(query, grant, now);
             }
             return Step::Done(answer);
         }
-        if self.is_replaced_since(token, query.read) {
-            return Step::Replaced;
-        }
         if let Some(flight) = self.flights.get_mut(&token) {
-            flight.hold_on_rotation |= query.hold_on_rotation;
+            flight.hold_on_rotation |= query.holder.is_some();
             return Step::Wait(self.waiting.change(token), None, flight.ticket);
         }
-        self.flights.insert(token, Flight { ticket: None, hold_on_rotation: query.hold_on_rotation });
+        self.flights.insert(token, Flight { ticket: None, hold_on_rotation: query.holder.is_some() });
         Step::Lead
     }
 
@@ -178,11 +189,11 @@ impl Board {
     }
 
     /// The request is about to be sent: its number, or `None` where a write-back has come in between.
-    pub(super) fn send(&mut self, token: Fingerprint, read: Moment) -> Option<Moment> {
-        if self.write_backs.contains_key(&token) || self.is_replaced_since(token, read) {
+    pub(super) fn send(&mut self, query: &Query) -> Option<Moment> {
+        if self.write_backs.contains_key(&query.token) || self.replaced(query).is_some() {
             return None;
         }
-        self.flights.entry(token).or_default().ticket = None;
+        self.flights.entry(query.token).or_default().ticket = None;
         Some(self.number())
     }
 
@@ -220,48 +231,73 @@ impl Board {
         self.waiting.tell(token);
     }
 
+    /// The asker takes it on to write a new refresh token into its Secret.
+    fn hold(&mut self, query: &Query, grant: &Arc<Grant>, now: Timestamp) {
+        if let Some(holder) = query.holder.clone().filter(|_| query.holds(grant)) {
+            self.pend(query.token, grant, now);
+            self.take_up(query.token, &query.source, holder);
+        }
+    }
+
     /// Where the answer holds a new refresh token, nothing is sent until it is written back.
     fn pend(&mut self, token: Fingerprint, grant: &Arc<Grant>, now: Timestamp) {
         if grant.rotated.is_some() {
-            let grant = grant.clone();
-            self.write_backs
-                .insert(token, WriteBack { grant, since: now, asked_at: now, holders: Vec::new() });
+            self.write_backs.entry(token).or_insert_with(|| WriteBack {
+                grant: grant.clone(),
+                since: now,
+                asked_at: now,
+                owed: HashMap::new(),
+            });
         }
     }
 
-    /// This resource takes the write-back on.
-    pub(super) fn hold(&mut self, token: Fingerprint, holder: &Key) {
+    fn take_up(&mut self, token: Fingerprint, source: &Key, holder: Key) {
         if let Some(pending) = self.write_backs.get_mut(&token) {
-            pending.holders.push(holder.clone());
+            pending.owed.entry(source.clone()).or_default().push(holder);
         }
     }
 
-    /// This resource lets go of the write-back, done or not.
-    pub(super) fn release(&mut self, token: Fingerprint, holder: &Key, now: Timestamp) {
+    /// This resource lets go of it, done or not.
+    pub(super) fn release(&mut self, token: Fingerprint, source: &Key, holder: &Key, now: Timestamp) {
         if let Some(pending) = self.write_backs.get_mut(&token)
-            && let Some(place) = pending.holders.iter().position(|key| key == holder)
+            && let Some(holders) = pending.owed.get_mut(source)
+            && let Some(place) = holders.iter().position(|key| key == holder)
         {
-            pending.holders.remove(place);
+            holders.remove(place);
             pending.asked_at = now;
         }
     }
 
-    /// The answer whose refresh token is to be written back, where nobody is at it any more.
-    pub(super) fn left_behind(&self, token: Fingerprint) -> Option<Arc<Grant>> {
-        let pending = self.write_backs.get(&token).filter(|pending| pending.holders.is_empty());
-        pending.map(|pending| pending.grant.clone())
+    /// The answer whose refresh token is to be written into this Secret, where nobody is at it any more: this resource
+    /// is now.
+    pub(super) fn left_behind(
+        &mut self,
+        token: Fingerprint,
+        source: &Key,
+        holder: &Key,
+    ) -> Option<Arc<Grant>> {
+        let pending = self.write_backs.get(&token)?;
+        let is_left = pending.owed.get(source).map_or(pending.owed.is_empty(), Vec::is_empty);
+        let grant = is_left.then(|| pending.grant.clone())?;
+        self.take_up(token, source, holder.clone());
+        Some(grant)
     }
 
     /// The resources that are at a write-back.
     pub(super) fn holders(&self) -> Vec<Key> {
-        self.write_backs.values().flat_map(|pending| pending.holders.iter().cloned()).collect()
+        self.write_backs.values().flat_map(|pending| pending.owed.values().flatten().cloned()).collect()
     }
 
-    /// A new refresh token is written back, or there is no need any more.
-    pub(super) fn written_back(&mut self, token: Fingerprint, now: Timestamp) {
-        self.write_backs.remove(&token);
-        let number = self.number();
-        self.replaced.insert(token, Replaced { number, at: now });
+    /// The Secret holds the new refresh token, or another one.
+    pub(super) fn written_back(&mut self, token: Fingerprint, source: &Key, now: Timestamp) {
+        if let Some(pending) = self.write_backs.get_mut(&token) {
+            pending.owed.remove(source);
+            if pending.owed.is_empty() {
+                self.write_backs.remove(&token);
+            }
+        }
+        self.number();
+        self.replaced.insert((token, source.clone()), (self.next, now));
         self.waiting.tell(token);
     }
 
@@ -272,11 +308,12 @@ impl Board {
         }
     }
 
-    /// Forgets what is of no more use; says whether there are answers left that will be forgotten.
+    /// Forgets what is of no more use; says whether there is something left that will be forgotten.
     pub(super) fn sweep(&mut self, now: Timestamp) -> bool {
         self.swept_at = Some(now);
         self.write_backs.retain(|token, pending| {
-            let is_wanted = !pending.holders.is_empty() || now.duration_since(pending.asked_at) < FORGOTTEN;
+            let is_held = pending.owed.values().any(|holders| !holders.is_empty());
+            let is_wanted = is_held || now.duration_since(pending.asked_at) < FORGOTTEN;
             if !is_wanted {
                 self.waiting.tell(*token);
             }
@@ -284,12 +321,12 @@ impl Board {
         });
         self.answers.retain(|_, last| !last.is_old(now));
         // Whoever waits for its turn may have read it long ago.
-        self.replaced.retain(|token, replaced| {
-            is_within(replaced.at, GOOD_FOR, now) || self.flights.contains_key(token)
-        });
+        self.replaced
+            .retain(|(token, _), (_, at)| is_within(*at, GOOD_FOR, now) || self.flights.contains_key(token));
         self.pauses.retain(|_, (pause, _)| pause.left(now).is_some());
         give_back(&mut self.answers);
         give_back(&mut self.flights);
+        give_back(&mut self.replaced);
         give_back(&mut self.waiting.0);
         !self.answers.is_empty() || !self.replaced.is_empty()
     }
@@ -299,7 +336,7 @@ impl Board {
     pub(super) fn len(&self) -> usize {
         let mut tokens: Vec<_> = self.answers.keys().chain(self.flights.keys()).collect();
         tokens.extend(self.write_backs.keys().chain(self.pauses.keys()).chain(self.waiting.0.keys()));
-        tokens.extend(self.replaced.keys());
+        tokens.extend(self.replaced.keys().map(|(token, _)| token));
         tokens.sort();
         tokens.dedup();
         tokens.len()
@@ -338,7 +375,7 @@ impl Last {
 
     fn is_good(&self, query: &Query, now: Timestamp) -> bool {
         let is_fresh = is_within(self.requested_at(), GOOD_FOR, now);
-        self.number >= query.read || (is_fresh && self.requested_at() >= query.not_before)
+        self.number >= query.since || (is_fresh && self.requested_at() >= query.not_before)
     }
 
     fn is_old(&self, now: Timestamp) -> bool {

@@ -112,11 +112,20 @@ struct Who {
     /// Seconds after now.
     expires: Option<i64>,
     hold: bool,
+    source: &'static str,
     /// Right before it asks, where it does not say.
-    read: Option<Moment>,
+    since: Option<Moment>,
 }
 
-const A: Who = Who { token: "token a", region: "us", not_before: 0, expires: None, hold: false, read: None };
+const A: Who = Who {
+    token: "token a",
+    region: "us",
+    not_before: 0,
+    expires: None,
+    hold: false,
+    source: "one",
+    since: None,
+};
 const EARLIER: Who = Who { not_before: -60, ..A };
 
 impl World {
@@ -153,15 +162,16 @@ impl World {
 
     async fn ask_if(&self, who: Who, wanted: impl Fn() -> bool) -> Outcome {
         let regions = Regions::default();
-        let token = refresh(who.token);
+        let (token, holder) = (refresh(who.token), source(&format!("reader of {}", who.source)));
         let after = |seconds| (self.clock)() + SignedDuration::from_secs(seconds);
         let ask = Ask {
             region: regions.get(who.region).unwrap(),
             token: &token,
-            read: who.read.unwrap_or_else(|| self.exchanges.moment()),
+            source: &source(who.source),
+            since: who.since.unwrap_or_else(|| self.exchanges.moment()),
             not_before: after(who.not_before),
             expires_at: who.expires.map(after),
-            hold_on_rotation: who.hold,
+            holder: who.hold.then_some(&holder),
         };
         self.exchanges.exchange(ask, wanted).await
     }
@@ -182,9 +192,14 @@ impl World {
         self.fake.sent.lock().unwrap().iter().map(|(_, token)| token.clone()).collect()
     }
 
+    /// The Secret of all who do not name another.
     fn written_back(&self, token: &str) {
-        self.exchanges.written_back(refresh(token).fingerprint("us"));
+        self.exchanges.written_back(refresh(token).fingerprint("us"), &source(A.source));
     }
+}
+
+fn source(name: &str) -> Key {
+    Key::new("ns", name)
 }
 
 fn refresh(token: &str) -> RefreshToken {
@@ -198,9 +213,9 @@ fn show(outcome: &Outcome) -> String {
     };
     match outcome {
         Outcome::Granted { grant, .. } => token(grant),
-        Outcome::WriteBackPending(grant) => format!("pending {}", token(grant)),
+        Outcome::WriteBackPending(grant, _) => format!("pending {}", token(grant)),
         Outcome::NotWanted => "not wanted".to_owned(),
-        Outcome::Replaced => "replaced".to_owned(),
+        Outcome::Replaced(_) => "replaced".to_owned(),
         Outcome::Failed(failure) => {
             let wait = failure.retry_after.map(|wait| format!(", {} s", wait.as_secs())).unwrap_or_default();
             format!("{}{wait}", failure.message)

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::super::*;
 use crate::{
+    api::Key,
     ops::fake_api::{Asked, FakeApi, refusal},
     reconcile::{Context, Input, Known, reconcile},
     slots::Slot,
@@ -121,6 +122,10 @@ impl Squadcast {
     fn now(&self) -> Timestamp {
         at(self.now.load(Ordering::SeqCst))
     }
+
+    fn pass(&self, seconds: i64) {
+        self.now.fetch_add(seconds, Ordering::SeqCst);
+    }
 }
 
 struct Shared(Arc<Squadcast>);
@@ -148,15 +153,62 @@ impl Transport for Shared {
     }
 }
 
+async fn another_asks(exchanges: &Exchanges) {
+    let (regions, token, source) = (Regions::default(), token("rt"), Key::new("team", "another"));
+    let ask = Ask {
+        region: regions.get("us").unwrap(),
+        token: &token,
+        source: &source,
+        since: exchanges.moment(),
+        not_before: Timestamp::MIN,
+        expires_at: None,
+        holder: None,
+    };
+    exchanges.exchange(ask, || true).await;
+}
+
+/// What others may do between two requests of a walk.
+pub(super) struct Between {
+    cluster: Arc<Mutex<Cluster>>,
+    squadcast: Arc<Squadcast>,
+    exchanges: Exchanges,
+}
+
+impl Between {
+    /// Another resource has written a new refresh token into the source.
+    pub(super) fn writes_back(&self) {
+        self.exchanges.written_back(token("rt").fingerprint("us"), &Key::new("team", "source"));
+    }
+
+    /// Another resource gets a token, and a second later somebody edits the target.
+    pub(super) fn asks_before_an_edit(&self) {
+        let exchanges = self.exchanges.clone();
+        let asks = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(another_asks(&exchanges));
+        };
+        std::thread::spawn(asks).join().unwrap();
+        self.squadcast.pass(1);
+        let edit = json!({ "data": { "access_token": BASE64.encode("edited") } });
+        self.cluster.lock().unwrap().change("token", &edit);
+    }
+}
+
 /// A resource that nobody has looked at yet, its source, and who looks at it.
 pub(super) struct World {
     pub(super) cluster: Arc<Mutex<Cluster>>,
     squadcast: Arc<Squadcast>,
     /// The resource is still as the reconcile found it.
     pub(super) wanted: Arc<AtomicBool>,
+    on_read: OnRead,
     context: Context,
     memory: Memory,
+    /// When the last walk wants to be followed by another.
+    pub(super) wake: Option<Timestamp>,
 }
+
+/// What happens right before a Secret is read: it is told which.
+type OnRead = Arc<Mutex<Box<dyn FnMut(&str) + Send>>>;
 
 impl World {
     pub(super) async fn new() -> Self {
@@ -166,8 +218,15 @@ impl World {
             Cluster { resource: object(), secrets: BTreeMap::new(), version: 100, overtaken_by: None };
         cluster.put("source", source);
         let cluster = Arc::new(Mutex::new(cluster));
-        let answering = cluster.clone();
-        let (_, clients) = FakeApi::start(move |asked| answering.lock().unwrap().answer(asked)).await;
+        let on_read: OnRead = Arc::new(Mutex::new(Box::new(|_| ())));
+        let (answering, reading) = (cluster.clone(), on_read.clone());
+        let answer = move |asked: &Asked| {
+            if asked.0 == Method::GET {
+                reading.lock().unwrap()(asked.1.rsplit('/').next().unwrap_or_default());
+            }
+            answering.lock().unwrap().answer(asked)
+        };
+        let (_, clients) = FakeApi::start(answer).await;
         let squadcast = Arc::new(Squadcast::default());
         squadcast.now.store(ISSUED, Ordering::SeqCst);
         let clock = |squadcast: &Arc<Squadcast>| {
@@ -194,7 +253,8 @@ impl World {
             still_there: Box::new(|_| true),
             tell: Box::new(|_, _| {}),
         };
-        Self { cluster, squadcast, wanted, context, memory: Memory::default() }
+        let memory = Memory::default();
+        Self { cluster, squadcast, wanted, on_read, context, memory, wake: None }
     }
 
     /// One that has got its first token.
@@ -226,20 +286,24 @@ impl World {
         let slot = Slot::new(slots.clone(), slots.acquire_owned().await.unwrap());
         let done = Box::pin(reconcile(&self.context, &slot, &input, self.memory.clone())).await;
         self.memory = done.memory;
+        self.wake = done.wake;
         done.ending.as_str()
     }
 
     /// Another resource of the same refresh token needs a token.
     pub(super) async fn another_asks(&self) {
-        let (region, token) = (self.context.regions.get("us").unwrap(), token("rt"));
-        let not_before = Timestamp::MIN;
-        let read = self.context.exchanges.moment();
-        let ask = Ask { region, token: &token, read, not_before, expires_at: None, hold_on_rotation: false };
-        self.context.exchanges.exchange(ask, || true).await;
+        another_asks(&self.context.exchanges).await;
     }
 
     pub(super) fn pass(&self, seconds: i64) {
-        self.squadcast.now.fetch_add(seconds, Ordering::SeqCst);
+        self.squadcast.pass(seconds);
+    }
+
+    /// From now on this happens right before a Secret is read; it is told which one, and what it may call for.
+    pub(super) fn on_read(&self, mut happens: impl FnMut(&str, &Between) + Send + 'static) {
+        let exchanges = self.context.exchanges.clone();
+        let between = Between { cluster: self.cluster.clone(), squadcast: self.squadcast.clone(), exchanges };
+        *self.on_read.lock().unwrap() = Box::new(move |name| happens(name, &between));
     }
 
     pub(super) fn answers(&self, answer: Answer) {

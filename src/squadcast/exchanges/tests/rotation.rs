@@ -89,16 +89,72 @@ async fn a_write_back_that_begins_stops_what_is_about_to_be_sent() {
 async fn what_was_read_before_a_write_back_ended_is_read_again() {
     let world = World::open([Script::Rotate("token b")]);
     assert_eq!(world.ask(Who { hold: true, ..A }).await, "access 1 -> token b");
-    let read = Some(world.exchanges.moment());
+    let since = Some(world.exchanges.moment());
     world.written_back("token a");
     pass(1).await;
     // An answer that is good enough is one still.
-    assert_eq!(world.ask(Who { read, ..EARLIER }).await, "access 1 -> token b");
-    assert_eq!(world.ask(Who { read, ..A }).await, "replaced");
-    assert_eq!(world.ask(Who { read, token: "token c", ..A }).await, "access 2");
-    assert_eq!(world.sent(), ["token a", "token c"]);
+    assert_eq!(world.ask(Who { since, ..EARLIER }).await, "access 1 -> token b");
+    assert_eq!(world.ask(Who { since, ..A }).await, "replaced");
+    assert_eq!(world.sent(), ["token a"]);
+    // Nobody has written into other Secrets, nor of other refresh tokens.
+    assert_eq!(world.ask(Who { since, source: "two", ..A }).await, "access 2");
+    assert_eq!(world.ask(Who { since, token: "token c", ..A }).await, "access 3");
     // Somebody has stored it again.
-    assert_eq!(world.ask(A).await, "access 3");
+    assert_eq!(world.ask(Who { not_before: 1, ..A }).await, "access 4");
+}
+
+/// However late one of them comes to ask: else each would wait for the write-back of the one before.
+#[tokio::test(start_paused = true)]
+async fn all_who_are_told_of_a_write_back_share_what_comes_next() {
+    let world = World::open([Script::Rotate("token b"), Script::Rotate("token c")]);
+    let writer = Who { hold: true, ..A };
+    assert_eq!(world.ask(writer).await, "access 1 -> token b");
+    let before = world.exchanges.moment();
+    pass(1).await;
+    world.written_back("token a");
+    let told = world.ask_if(Who { since: Some(before), ..writer }, || true).await;
+    let Outcome::Replaced(since) = told else { panic!("{}", show(&told)) };
+    let late = Who { token: "token b", since: Some(since), not_before: 60, ..writer };
+    assert_eq!(world.ask(late).await, "access 2 -> token c");
+    pass(1).await;
+    assert_eq!(world.ask(late).await, "access 2 -> token c");
+    world.written_back("token b");
+    pass(1).await;
+    assert_eq!(world.ask(late).await, "access 2 -> token c");
+    assert_eq!(world.ask(Who { token: "token c", ..late }).await, "access 2");
+    assert_eq!(world.sent(), ["token a", "token b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_secret_of_a_replaced_refresh_token_is_written_back_for_itself() {
+    let world = Arc::new(World::open([Script::Rotate("token b")]));
+    let (writer, second) = (Who { hold: true, ..A }, Who { source: "two", ..A });
+    let of = |outcome| match outcome {
+        Outcome::Granted { duty: Some(duty), .. } => duty,
+        other => panic!("{}", show(&other)),
+    };
+    let one = of(world.ask_if(writer, || true).await);
+    let two = of(world.ask_if(Who { hold: true, not_before: -60, ..second }, || true).await);
+    let later = Some(world.exchanges.moment());
+    pass(1).await;
+    let waiting = world.begin(second).await;
+    one.done();
+    settle().await;
+    assert!(!waiting.is_finished());
+    assert_eq!(world.exchanges.unsaved(), [source("reader of two")]);
+    // That one of them does not hold it any more is known at once, whatever the other one waits for.
+    assert_eq!(world.ask(Who { since: later, ..A }).await, "replaced");
+    // Whose reconcile is dropped leaves it to the next one of that Secret.
+    let (sent, next) = (two.sent(), source("next"));
+    assert!(world.exchanges.left_behind(sent, two.source(), &next).is_none());
+    drop(two);
+    assert!(world.exchanges.left_behind(sent, &source("one"), &next).is_none());
+    let (_, two) = world.exchanges.left_behind(sent, &source("two"), &next).unwrap();
+    assert_eq!(world.exchanges.unsaved(), [next]);
+    two.done();
+    assert_eq!(waiting.await.unwrap(), "replaced");
+    assert!(world.exchanges.unsaved().is_empty());
+    assert_eq!(world.ask(A).await, "access 2");
 }
 
 #[tokio::test(start_paused = true)]
