@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use futures::future::join_all;
 
-use crate::support::Asked;
+use crate::support::{Asked, DEADLINE, eventually};
 
 mod site;
 use site::{Point, Site, Work};
@@ -101,9 +101,12 @@ async fn a_replaced_refresh_token_is_stored_by_the_one_request_that_follows_its_
         let before = site.front.asked().len();
         site.begin(&name).await;
         site.ended(&name).await;
-        let exchange = &site.world.squadcast.requests(&format!("rt-{name}"))[0];
         // The operator may be quicker than the stand-in notes that its answer has gone out.
-        let (sent, answered) = (exchange.at, exchange.ended.unwrap());
+        let (sent, answered) = eventually("the end of its exchange", DEADLINE, async || {
+            let exchange = &site.world.squadcast.requests(&format!("rt-{name}"))[0];
+            exchange.ended.map(|ended| (exchange.at, ended))
+        })
+        .await;
         let asked: Vec<Asked> = site.front.asked().split_off(before);
         let mut after = asked.iter().filter(|asked| !asked.is_watch() && asked.at >= sent);
         let store = after.next().unwrap();

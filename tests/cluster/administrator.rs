@@ -72,9 +72,8 @@ pub async fn wait_probe(world: &World, suffix: &str, allowed: bool) {
 }
 
 pub async fn permit(world: &World, suffix: &str) {
-    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
-        world.kubectl(&["delete", kind, &world.namespace]);
-    }
+    let kinds = "validatingadmissionpolicybinding,validatingadmissionpolicy";
+    world.kubectl(&["delete", kinds, &world.namespace]);
     wait_probe(world, suffix, true).await;
 }
 

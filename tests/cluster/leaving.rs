@@ -134,6 +134,7 @@ async fn a_secret_that_changes_hands_is_there_with_its_token_all_the_time() {
     stage.refresh_token(&source("two"), "rt-two").await;
     stage.credential("two", &source("two"), &target("one")).await;
     stage.wait_conditions("two", CLAIMED).await;
+    stage.collector_has_caught_up("one").await;
     stage.delete_by("one", PropagationPolicy::Orphan).await;
     let heir = stage.settled("two").await;
     let uid = heir["metadata"]["uid"].as_str().unwrap();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     administrator::{forbid, permit, wait_probe},
-    steps::{Stage, conditions, source, spec, target},
+    steps::{Stage, conditions, failures, source, spec, target},
     support::{DEADLINE, Gate, Reply, Script, eventually, eventually::unless},
 };
 
@@ -60,14 +60,13 @@ async fn who_is_told_to_wait_waits_for_half_of_its_tokens_life_at_most() {
     let limited = Reply::error(429).retry_after("3600");
     stage.resource("one", Script::of([Reply::token().life(40), limited, Reply::token()])).await;
     stage.settled("one").await;
+    let ready = stage.condition("one", "Ready").await.unwrap();
     stage.attempt("one").await;
     eventually("a third exchange", DEADLINE, async || stage.exchanges("one") >= 3).await;
     stage.settled("one").await;
-    let ready = stage.condition("one", "Ready").await.unwrap();
-    let issued = stage.squadcast.minted("rt-one");
-    assert_eq!(issued.len(), 2);
-    let turned: jiff::Timestamp = ready["lastTransitionTime"].as_str().unwrap().parse().unwrap();
-    assert!(turned.as_second() <= issued[0].issued_at + 1, "it never ceased to be ready: {ready}");
+    assert_eq!(stage.squadcast.minted("rt-one").len(), 2);
+    let now = stage.condition("one", "Ready").await.unwrap();
+    assert_eq!(now["lastTransitionTime"], ready["lastTransitionTime"], "it never ceased to be ready");
 }
 
 #[tokio::test]
@@ -306,18 +305,17 @@ async fn who_begins_to_merge_leaves_the_keys_of_others() {
 #[tokio::test]
 async fn what_is_deleted_during_a_back_off_gets_no_answer_from_before() {
     let stage = Stage::new("deleted-backing-off").await;
-    let fault = || Reply::error(503);
-    stage.source("one", Script::of([Reply::token(), fault(), fault(), fault(), Reply::token()])).await;
+    stage.source("one", Script::of([Reply::token(), Reply::error(503)])).await;
     for name in ["one", "two"] {
         stage.apply(name, renamed(name, &target(name), "one")).await;
         stage.settled(name).await;
     }
-    for _ in 0..3 {
-        stage.attempt("one").await;
-    }
+    while failures(&stage.attempt("one").await) < 3 {}
     // `one` waits for about 20 s; `two` gets a token now.
+    stage.squadcast.script("rt-one", Reply::token());
+    let sent = stage.exchanges("one");
     stage.attempt("two").await;
-    assert_eq!(stage.exchanges("one"), 5);
+    assert_eq!(stage.exchanges("one"), sent + 1);
     stage.delete_secret(&target("one")).await;
     stage.settled("one").await;
     assert_ne!(stage.written("one").await.0, stage.written("two").await.0);

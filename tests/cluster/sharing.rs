@@ -15,11 +15,12 @@ fn names(count: usize) -> Vec<String> {
 /// So many resources that all read the source of `one`.
 async fn crowd(stage: &Stage, count: usize) -> Vec<String> {
     let names = names(count);
-    for name in &names {
+    join_all(names.iter().map(async |name| {
         let mut spec = spec(name, json!({}));
         spec["refreshTokenSecretRef"]["name"] = source("one").into();
         stage.apply(name, spec).await;
-    }
+    }))
+    .await;
     names
 }
 
@@ -137,7 +138,7 @@ async fn what_changes_while_an_exchange_waits_for_its_turn_is_not_forgotten() {
 
 #[tokio::test]
 async fn one_that_is_suspended_while_its_exchange_waits_for_its_turn_costs_none() {
-    let flags = ["--exchange-concurrency=1", "--exchange-timeout=2m"].map(str::to_owned);
+    let flags = ["--exchange-concurrency=1".to_owned()];
     let stage = Stage::with(World::new("waits-suspended").await, &flags).await;
     let gate = Gate::new();
     stage.resource("holds", Reply::token().hold(&gate)).await;

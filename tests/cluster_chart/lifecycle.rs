@@ -91,8 +91,12 @@ async fn a_release_is_installed_upgraded_rolled_back_uninstalled_and_installed_a
     assert_eq!(world.secret_data("one-target").await, token);
     eventually("the Pods to go", DEADLINE, async || pods(&release) == 0).await;
     let kinds = "all,sa,role,rolebinding,clusterrole,clusterrolebinding,pdb,networkpolicy";
-    let left = plane.kubectl(&["get", kinds, "-A", "-l", "app.kubernetes.io/instance=token", "-o", "name"]);
-    assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+    eventually("all else to go", DEADLINE, async || {
+        let all = ["get", kinds, "-A", "-l", "app.kubernetes.io/instance=token", "-o", "name"];
+        let left = plane.kubectl(&all).stdout;
+        if left.is_empty() { Ok(()) } else { Err(String::from_utf8_lossy(&left).into_owned()) }
+    })
+    .await;
 
     // The same release again takes the definition as its own; the token is as it was.
     release.install(&values);

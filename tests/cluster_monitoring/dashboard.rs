@@ -116,7 +116,10 @@ async fn every_panel_shows_data_of_a_real_operator() {
     play(&world).await;
     // All that has been played is seen.
     let failing = r#"squadcast_credential_condition{type="Synced",reason="ServiceUnavailable"}"#;
-    let seen = async || prometheus.query(failing).is_ok_and(|series| !series.is_empty());
+    let refused = r#"squadcast_credential_condition{type="Stalled",reason="RefreshTokenRejected"}"#;
+    let seen = async || {
+        [failing, refused].iter().all(|query| prometheus.query(query).is_ok_and(|series| !series.is_empty()))
+    };
     eventually("the last of it to be scraped", DEADLINE, seen).await;
     let dashboard: Value =
         serde_json::from_str(&file("charts/squadcast-operator/files/dashboard.json")).unwrap();

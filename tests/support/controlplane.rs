@@ -33,7 +33,8 @@ pub use launch::{binaries, built, definition_file, repository};
 pub const WORKLOAD_CONTROLLERS: [&str; 4] =
     ["deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller"];
 
-const START: Duration = Duration::from_secs(60);
+/// Several may start at once on two busy cores.
+const START: Duration = Duration::from_secs(180);
 const PORT_TAKEN: &str = "address already in use";
 
 /// What a control plane may do differently.
@@ -58,6 +59,10 @@ pub enum Component {
     Etcd,
     ApiServer,
     ControllerManager,
+}
+
+fn readyz() -> http::Request<Vec<u8>> {
+    http::Request::get("/readyz").body(Vec::new()).expect("a request")
 }
 
 /// A running control plane. It ends when dropped, and in any case with this process.
@@ -139,7 +144,10 @@ impl ControlPlane {
                 install_crd(&client, definition).await;
             }
         });
-        // The controller manager gives up when the API server takes longer than 10 s.
+        // The controller manager gives up when the API server is not ready within 10 s.
+        plane.wait_for("the API server to be ready", async |client| {
+            client.request_text(readyz()).await.map(drop)
+        })?;
         plane.add(Component::ControllerManager)?;
         plane.wait_until_up()?;
         Ok(plane)
@@ -160,7 +168,7 @@ impl ControlPlane {
     /// Waits until all requests are served and what every namespace needs is there.
     fn wait_until_up(&self) -> Result<(), String> {
         self.wait_for("the control plane", async |client| {
-            client.request_text(http::Request::get("/readyz").body(Vec::new()).expect("a request")).await?;
+            client.request_text(readyz()).await?;
             Api::<ServiceAccount>::namespaced(client, "default").get("default").await.map(drop)
         })
     }

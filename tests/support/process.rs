@@ -11,6 +11,8 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// `$1` is the folder to remove, the rest is the command. Standard input is our pipe, standard output goes
@@ -203,9 +205,13 @@ pub fn tail(path: &Path, bytes: u64) -> String {
 ///
 /// It is below the range that systems draw client ports from: while a server is stopped, a client that tries
 /// its port again and again could otherwise be given that very port as its own, and connect to itself.
+///
+/// No port is given twice by this process: whoever was given it may take a while to listen.
 pub fn free_port() -> u16 {
+    static NEXT: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(RandomState::new().build_hasher().finish() % 20_000));
     for _ in 0..1000 {
-        let draw = RandomState::new().build_hasher().finish();
+        let draw = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 10_000 + u16::try_from(draw % 20_000).expect("below 20000");
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;

@@ -81,6 +81,8 @@ impl World {
             .arg(format!("--namespaces={}", self.namespace))
             .arg(format!("--region={REGION}={}", self.squadcast.url()))
             .arg(format!("--ca-file={}", self.squadcast.ca_file().display()))
+            // A test may hold an exchange at a gate while it does something that takes long on a busy machine.
+            .env("SQUADCAST_OPERATOR_EXCHANGE_TIMEOUT", "2m")
     }
 
     /// As [`World::launch`], through a proxy that sees, holds and cuts its requests.
@@ -102,6 +104,17 @@ impl World {
     /// The requests of an operator to the API server.
     pub fn requests_of(&self, operator: &Operator) -> Vec<Request> {
         self.plane.requests_by(operator.user())
+    }
+
+    /// The garbage collector leaves only those that it knows to be owned, and takes the others when it hears of them:
+    /// once it has taken a Secret that was made just now, it has heard of all before.
+    pub async fn collector_has_caught_up(&self, name: &str) {
+        let nobody = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": format!("{}-{name}", self.namespace),
+        });
+        let last = format!("{name}-last");
+        self.apply_secret(&last, json!({ "metadata": { "ownerReferences": [nobody] } })).await;
+        eventually("the garbage collector", DEADLINE, async || self.secret(&last).await.is_none()).await;
     }
 
     // Secrets

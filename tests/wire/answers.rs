@@ -115,7 +115,8 @@ async fn clocks_that_differ() {
     let client = Setup::of(&squadcast).client();
     for (skew, told) in [(0, 0), (-3, 0), (7200, 7200), (-7200, -7200)] {
         let granted = grant(&client, &squadcast, Reply::token().skew(skew)).await;
-        assert!((granted.skew - told).abs() <= 1, "{skew}: {}", granted.skew);
+        // Whole seconds, and what passes on the way on a busy machine.
+        assert!((granted.skew - told).abs() <= 5, "{skew}: {}", granted.skew);
     }
     // Good for a minute by Squadcast's clock, though long past or far away by ours.
     for skew in [7200, -7200] {

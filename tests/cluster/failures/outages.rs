@@ -9,10 +9,13 @@ use crate::{
 #[tokio::test]
 async fn a_brief_outage_leaves_ready_true() {
     let stage = Stage::new("outage").await;
-    stage.resource("one", Script::of([Reply::token(), Reply::error(503), Reply::token()])).await;
+    let gate = Gate::new();
+    let script = Script::of([Reply::token(), Reply::error(503), Reply::token().hold(&gate)]);
+    stage.resource("one", script).await;
     let issued = stage.settled("one").await;
     let down = stage.attempt("one").await;
     assert_eq!(conditions(&down), unsynced("ServiceUnavailable"));
+    gate.release();
     let up = stage.settled("one").await;
     let ready = |resource: &serde_json::Value| crate::support::world::condition(resource, "Ready").unwrap();
     assert_eq!(ready(&down), ready(&issued), "an outage is no event for Ready");

@@ -55,7 +55,7 @@ async fn a_first_issue_costs_four_requests_and_being_well_none() {
 async fn a_renewal_costs_at_most_four_requests_and_moves_no_condition() {
     let world = World::new("renewal").await;
     let operator = world.operator(OPERATOR, &[]).await;
-    create(&world, "x", Reply::token().life(60), &json!({"renewBefore": "52s"})).await;
+    create(&world, "x", Reply::token().life(60), &json!({"renewBefore": "46s"})).await;
     let first = world.wait_ready("x").await;
     wait_events(&world, "x", &["TokenIssued"]).await;
     let uid = world.secret("x-target").await.unwrap().metadata.uid;

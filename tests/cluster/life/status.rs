@@ -66,6 +66,7 @@ async fn a_resource_made_anew_takes_over_a_healthy_secret_without_an_exchange() 
         let before = world.wait_ready(&name).await;
         let secret = world.secret(&target).await.unwrap();
 
+        world.collector_has_caught_up(&name).await;
         let params = DeleteParams { propagation_policy: Some(propagation), ..DeleteParams::default() };
         world.credentials().delete(&name, &params).await.unwrap();
         eventually("the resource to be gone", DEADLINE, async || world.get(&name).await.is_none()).await;

@@ -20,17 +20,6 @@ impl Stage {
         self.credentials().delete(name, &params).await.unwrap();
         eventually("the resource to go", DEADLINE, async || self.get(name).await.is_none()).await;
     }
-
-    /// The garbage collector leaves only those that it knows to be owned, and takes the others when it hears of them:
-    /// once it has taken a Secret that was made just now, it has heard of all before.
-    async fn collector_has_caught_up(&self, name: &str) {
-        let nobody = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": format!("{}-{name}", self.namespace),
-        });
-        let last = format!("{name}-last");
-        self.apply_secret(&last, json!({ "metadata": { "ownerReferences": [nobody] } })).await;
-        eventually("the garbage collector", DEADLINE, async || self.secret(&last).await.is_none()).await;
-    }
 }
 
 #[tokio::test]
