@@ -12,7 +12,7 @@ mod token;
 pub(crate) use advice::{advised, between};
 pub use answer::{Body, Failure, Grant, Reply, classify};
 pub use client::{Client, ClientError, InvalidCaFile, InvalidProxy, Proxies, Settings};
-pub use exchanges::{Ask, Duty, Exchanges, Hooks, Moment, Outcome, Transport};
+pub use exchanges::{Ask, Duty, Exchanges, Hooks, Line, Moment, Outcome, Transport};
 pub use limits::Rate;
 pub use region::{InvalidRegion, Region, Regions};
 pub use token::{AccessToken, Fingerprint, InvalidRefreshToken, RefreshToken};

@@ -31,6 +31,7 @@ use crate::{
     ops::metrics::CredentialSample,
     reconcile::{Credential, Input, Known, Learned},
     secret::SecretMeta,
+    squadcast::Line,
 };
 
 /// Room for so many reconciles is always kept.
@@ -38,9 +39,6 @@ const FEW: usize = 64;
 
 /// In place of a version: a list did not show it, which may be older or newer than what was read.
 const UNSHOWN: u64 = u64::MAX;
-
-/// A key of a Secret, and the region for which its value is a refresh token.
-type Line = (Key, Box<str>, Box<str>);
 
 /// One of the watches on Secrets or resources.
 pub type WatchId = usize;
@@ -146,7 +144,7 @@ impl Index {
             target: self.secrets.known(&target),
             rival: self.rival(key, &target),
             holder_leaves: self.holder_leaves(key, &target),
-            writes_back: self.write_backs.contains_key(&line(&credential)),
+            writes_back: self.write_backs.contains_key(&credential.line()),
             former_targets: former
                 .into_iter()
                 .filter(|(_, facts)| facts.written_by_us())
@@ -311,9 +309,4 @@ fn is_as_it_was(now: &Credential, before: &Credential) -> bool {
 /// before); one that is no number counts as the oldest.
 fn version(text: &str) -> u64 {
     text.parse().unwrap_or(0)
-}
-
-fn line(credential: &Credential) -> Line {
-    let key = credential.spec.refresh_token_secret_ref.key.as_str();
-    (credential.source(), key.into(), credential.spec.region.as_str().into())
 }

@@ -130,7 +130,7 @@ impl Attempt<'_> {
         let after_last =
             self.memory.last_answer.map_or(Timestamp::MIN, |at| at + std::time::Duration::from_nanos(1));
         let held = case.held(self.now);
-        let source = case.credential().source();
+        let source = case.credential().line();
         let ask = Ask {
             region: self.region,
             token: &found.token,

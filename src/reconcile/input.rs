@@ -9,6 +9,7 @@ use crate::{
     api::{Key, SquadcastCredential, SquadcastCredentialSpec, SquadcastCredentialStatus, names, uid},
     schedule::RenewalPolicy,
     secret::SecretFacts,
+    squadcast::Line,
 };
 
 /// A resource as the watch told it, without what the operator does not need. Serialized, it is
@@ -54,6 +55,12 @@ impl Credential {
     /// this method and [`Self::target`] relies on that.
     pub fn source(&self) -> Key {
         Key::new(self.key.namespace(), &self.spec.refresh_token_secret_ref.name)
+    }
+
+    /// Where its refresh token is.
+    pub fn line(&self) -> Line {
+        let (key, region) = (&self.spec.refresh_token_secret_ref.key, &self.spec.region);
+        Line { secret: self.source(), key: key.as_str().into(), region: region.as_str().into() }
     }
 
     /// Key of the Secret to write.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    api::{Key, SquadcastCredentialStatus},
+    api::SquadcastCredentialStatus,
     reconcile::Trouble,
     schedule::{self, plus, seconds_between},
-    squadcast::{Duty, Fingerprint, Grant},
+    squadcast::{Duty, Fingerprint, Grant, Line},
 };
 
 /// Longest pause where the API server cannot be asked, in seconds.
@@ -136,10 +136,23 @@ impl Memory {
         self.rewrites.retain(|at| within_the_hour(*at, now));
     }
 
-    /// What is to be written back into another Secret than this one is left to those that read that one.
-    pub fn leave_other_sources(&mut self, source: &Key) {
-        let is_elsewhere = |duty: &Duty| duty.source() != source;
-        self.pending.take_if(|pending| pending.duty.as_deref().is_some_and(is_elsewhere));
+    /// Lets go of a duty to write to another place than this one, which is left to those that read that, and of one that
+    /// is void, since somebody has replaced the refresh token that was sent.
+    pub fn let_go(&mut self, source: &Line, found: Option<Fingerprint>) {
+        let Some(pending) = &mut self.pending else { return };
+        let Some(duty) = pending.duty.as_deref() else { return };
+        if duty.source() != source {
+            self.pending = None;
+        } else if let Some(found) = found.filter(|found| *found != duty.sent()) {
+            duty.done();
+            let successor = pending.grant.rotated.as_ref().map(|new| new.fingerprint(&source.region));
+            if successor == Some(found) {
+                // Another one has written it back.
+                (pending.fingerprint, pending.duty) = (found, None);
+            } else {
+                self.pending = None;
+            }
+        }
     }
 
     /// A refresh token is still to be written back.

@@ -75,7 +75,7 @@ pub struct Observation {
     pub target: Target,
     /// The watches show only labelled Secrets.
     pub by_label: bool,
-    /// After resource and target were seen, and before the refresh token was read.
+    /// After all that may call for a token was seen, and before the refresh token was read.
     pub since: Moment,
 }
 

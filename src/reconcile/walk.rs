@@ -137,8 +137,8 @@ impl<'a> Walk<'a> {
     /// A new refresh token that somebody else was to write back, and is at no more, is this resource's duty now.
     fn take_up_write_back(&mut self, seen: &Observation) {
         let (exchanges, credential) = (&self.ctx.exchanges, &self.input.credential);
-        let source = credential.source();
-        self.memory.leave_other_sources(&source);
+        let source = credential.line();
+        self.memory.let_go(&source, seen.fingerprint());
         if self.input.writes_back
             && let Some(sent) = seen.fingerprint()
             && let Some((grant, duty)) = exchanges.left_behind(sent, &source, &credential.key)

@@ -63,8 +63,8 @@ pub struct Ask<'a> {
     pub region: &'a Region,
     /// The refresh token.
     pub token: &'a RefreshToken,
-    /// The Secret that it was read from.
-    pub source: &'a Key,
+    /// Where it was read.
+    pub source: &'a Line,
     /// Before it was read and after all that calls for a token was seen, by [`Exchanges::moment`]: an answer that was
     /// requested since is good enough, and a refresh token that was replaced since is not sent.
     pub since: Moment,
@@ -93,7 +93,7 @@ pub enum Outcome {
     Failed(Failure),
     /// When its turn came it was no longer wanted; nothing was sent.
     NotWanted,
-    /// A write-back into this Secret has ended since: the refresh token may be the one that was replaced, so it is to
+    /// A write-back to this place has ended since: the refresh token may be the one that was replaced, so it is to
     /// be read again. Nothing was sent. Whoever then asks for the same needs says this moment: else all who were told
     /// so together would be served one after the other.
     Replaced(Moment),
@@ -103,13 +103,23 @@ pub enum Outcome {
     WriteBackPending(Arc<Grant>, Option<Duty>),
 }
 
-/// The duty to write a refresh token back into the Secret that it came from. Until it is done or void, nothing more is
-/// sent with the one that was replaced. One that is dropped is left to the next resource that reads that Secret and
-/// writes back.
+/// A key of a Secret, and the region for which its value is a refresh token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// The Secret.
+    pub secret: Key,
+    /// The key in its data.
+    pub key: Box<str>,
+    /// The region.
+    pub region: Box<str>,
+}
+
+/// The duty to write a refresh token back to where it came from. Until it is done or void, nothing more is sent with
+/// the one that was replaced. One that is dropped is left to the next resource that reads the same and writes back.
 pub struct Duty {
     exchanges: Exchanges,
     sent: Fingerprint,
-    source: Key,
+    source: Line,
     holder: Key,
 }
 
@@ -119,8 +129,8 @@ impl Duty {
         self.sent
     }
 
-    /// The Secret to write into.
-    pub fn source(&self) -> &Key {
+    /// Where to write.
+    pub fn source(&self) -> &Line {
         &self.source
     }
 
@@ -241,22 +251,22 @@ impl Exchanges {
         Some(Duty { exchanges: self.clone(), sent: query.token, source: query.source.clone(), holder })
     }
 
-    /// The answer whose new refresh token is still to be written into this Secret, where nobody is at it any more: the
+    /// The answer whose new refresh token is still to be written here, where nobody is at it any more: the
     /// reconcile was dropped, or came to an end in a panic, or the answer came when nobody waited for it any more. This
     /// resource is at it now.
-    pub fn left_behind(&self, sent: Fingerprint, source: &Key, holder: &Key) -> Option<(Arc<Grant>, Duty)> {
+    pub fn left_behind(&self, sent: Fingerprint, source: &Line, holder: &Key) -> Option<(Arc<Grant>, Duty)> {
         let grant = self.0.board().left_behind(sent, source, holder)?;
         let (source, holder) = (source.clone(), holder.clone());
         Some((grant, Duty { exchanges: self.clone(), sent, source, holder }))
     }
 
-    /// The resources that are at writing a new refresh token back, which is nowhere but in this process.
+    /// The resources that are at writing a new refresh token back: where it belongs it is not yet.
     pub fn unsaved(&self) -> Vec<Key> {
         self.0.board().holders()
     }
 
-    /// This Secret holds the new refresh token that came for this one, or somebody has replaced the one sent.
-    pub(crate) fn written_back(&self, sent: Fingerprint, source: &Key) {
+    /// This place holds the new refresh token that came for this one, or somebody has replaced the one sent.
+    pub(crate) fn written_back(&self, sent: Fingerprint, source: &Line) {
         let now = (self.0.clock)();
         self.0.board().written_back(sent, source, now);
         self.0.sweep_later();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use squadcast_operator::api::Key;
-use squadcast_operator::squadcast::{Ask, Exchanges, Outcome, Rate, RefreshToken};
+use squadcast_operator::squadcast::{Ask, Exchanges, Line, Outcome, Rate, RefreshToken};
 
 use super::{PATIENT, Setup, TOKEN, exchange, grant, region};
 use crate::support::{Gate, Reply, Squadcast};
@@ -38,10 +38,12 @@ async fn exchanges_share_a_request() {
     let exchanges = Exchanges::new(Setup::of(&squadcast).client(), (), Rate::default(), clock);
     let (region, token) = (region(squadcast.url()), RefreshToken::parse(TOKEN.as_bytes()).unwrap());
     let not_before = jiff::Timestamp::now();
+    let secret = Key::new("team", "source");
+    let source = Line { secret, key: "refresh_token".into(), region: "test".into() };
     let ask = Ask {
         region: &region,
         token: &token,
-        source: &Key::new("team", "source"),
+        source: &source,
         since: exchanges.moment(),
         not_before,
         expires_at: None,

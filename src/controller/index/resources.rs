@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, hash_map};
 
-use super::{Entry, Index, WatchId, line, signature::of_uid, version};
+use super::{Entry, Index, WatchId, signature::of_uid, version};
 use crate::{
     api::{Key, RefreshTokenRotation},
     reconcile::Credential,
@@ -98,10 +98,10 @@ impl Index {
     fn count_write_back(&mut self, before: Option<&Credential>, now: Option<&Credential>) {
         let writes_back =
             |c: &&Credential| c.spec.refresh_token_rotation == RefreshTokenRotation::WriteBack && !c.deleting;
-        if let Some(line) = now.filter(writes_back).map(line) {
+        if let Some(line) = now.filter(writes_back).map(Credential::line) {
             *self.write_backs.entry(line).or_default() += 1;
         }
-        if let Some(line) = before.filter(writes_back).map(line)
+        if let Some(line) = before.filter(writes_back).map(Credential::line)
             && let hash_map::Entry::Occupied(mut count) = self.write_backs.entry(line)
         {
             *count.get_mut() -= 1;

@@ -71,6 +71,42 @@ async fn after_a_write_back_the_target_speaks_of_the_new_refresh_token() {
     assert_eq!((world.walk().await, world.sent()), ("unchanged", 1));
 }
 
+/// A resource whose new refresh token could not be written into its source.
+async fn unsaved() -> World {
+    let mut world = World::new().await;
+    world.spec(&json!({ "refreshTokenRotation": "WriteBack" }));
+    world.answers(Answer::Rotates("next"));
+    world.cluster.lock().unwrap().keeps_source = true;
+    assert_eq!((world.walk().await, world.sent(), world.unsaved()), ("failed", 1, 1));
+    world
+}
+
+#[tokio::test]
+async fn who_moves_to_another_secret_with_the_same_refresh_token_takes_its_successor_along() {
+    let mut world = unsaved().await;
+    world.stores("elsewhere", "rt");
+    world.spec(&json!({ "refreshTokenSecretRef": { "name": "elsewhere" } }));
+    world.resource(&json!({ "metadata": { "generation": 3 } }));
+    assert_eq!((world.walk().await, world.sent(), world.unsaved()), ("issued", 1, 0));
+    assert_eq!(world.value("elsewhere", "refresh_token"), "next");
+    assert_eq!(world.value("source", "refresh_token"), "rt");
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_the_user_replaces_is_not_to_be_saved_any_more() {
+    let mut world = unsaved().await;
+    world.pass(30);
+    world.stores("source", "users");
+    world.answers(Answer::Fails(Reason::RefreshTokenRejected));
+    assert_eq!((world.walk().await, world.sent(), world.unsaved()), ("failed", 2, 0));
+    // Where it is what another one has written, the token that came with it is good.
+    let mut world = unsaved().await;
+    world.pass(30);
+    world.stores("source", "next");
+    assert_eq!((world.walk().await, world.sent(), world.unsaved()), ("issued", 1, 0));
+    assert_eq!((world.holds().as_str(), world.fingerprint()), ("access-1", token("next").fingerprint("us")));
+}
+
 /// A refresh token that is replaced faster than it can be read is no failure, and the request stays open.
 #[tokio::test]
 async fn a_source_that_is_written_back_at_each_look_is_looked_at_again_soon() {

@@ -12,7 +12,7 @@ use tokio::sync::futures::OwnedNotified;
 use crate::api::{Key, Reason};
 use crate::room::give_back;
 use crate::squadcast::limits::{Pause, Ticket};
-use crate::squadcast::{Failure, Fingerprint, Grant};
+use crate::squadcast::{Failure, Fingerprint, Grant, Line};
 
 /// For how long after its request an answer is good for others.
 pub(super) const GOOD_FOR: SignedDuration = SignedDuration::from_secs(30);
@@ -36,8 +36,8 @@ pub(super) type Answer = Result<Arc<Grant>, Failure>;
 pub(super) struct Query {
     /// The refresh token.
     pub(super) token: Fingerprint,
-    /// The Secret that it was read from.
-    pub(super) source: Key,
+    /// Where it was read.
+    pub(super) source: Line,
     /// An answer requested earlier is not good enough,
     pub(super) not_before: Timestamp,
     /// unless it was requested after this, whatever the clocks say.
@@ -65,7 +65,7 @@ pub(super) enum Step {
     Wait(OwnedNotified, Option<Duration>, Option<Ticket>),
     /// Make the exchange.
     Lead,
-    /// From this moment on the Secret holds another refresh token, by a write-back: read it again.
+    /// From this moment on there is another refresh token in its place, by a write-back: read it again.
     Replaced(Moment),
 }
 
@@ -80,8 +80,8 @@ pub(super) struct Board {
     answers: HashMap<Fingerprint, Last>,
     flights: HashMap<Fingerprint, Flight>,
     write_backs: HashMap<Fingerprint, WriteBack>,
-    /// Refresh tokens and Secrets that do not hold them any more from a moment on, for those who have read before.
-    replaced: HashMap<(Fingerprint, Key), (Moment, Timestamp)>,
+    /// Refresh tokens, and places that do not hold them any more from a moment on, for those who have read before.
+    replaced: HashMap<(Fingerprint, Line), (Moment, Timestamp)>,
     pauses: HashMap<Fingerprint, (Pause, Failure)>,
     waiting: Waiting,
     next: Moment,
@@ -113,8 +113,8 @@ struct WriteBack {
     grant: Arc<Grant>,
     since: Timestamp,
     asked_at: Timestamp,
-    /// The Secrets that it is to be written into, and the resources that are at it: nobody, where it was left behind.
-    owed: HashMap<Key, Vec<Key>>,
+    /// Where it is to be written, and the resources that are at it: nobody, where it was left behind.
+    owed: HashMap<Line, Vec<Key>>,
 }
 
 impl Board {
@@ -123,13 +123,7 @@ impl Board {
         self.next
     }
 
-    fn number(&mut self) -> Moment {
-        let number = self.next;
-        self.next.0 += 1;
-        number
-    }
-
-    /// From when on the Secret does not hold this refresh token any more, where it was read before.
+    /// From when on its place does not hold this refresh token any more, where it was read before.
     fn replaced(&self, query: &Query) -> Option<Moment> {
         let (from, _) = self.replaced.get(&(query.token, query.source.clone()))?;
         Some(*from).filter(|from| *from > query.since)
@@ -194,7 +188,9 @@ impl Board {
             return None;
         }
         self.flights.entry(query.token).or_default().ticket = None;
-        Some(self.number())
+        let number = self.next;
+        self.next.0 += 1;
+        Some(number)
     }
 
     /// There will be no answer: others may lead.
@@ -231,7 +227,7 @@ impl Board {
         self.waiting.tell(token);
     }
 
-    /// The asker takes it on to write a new refresh token into its Secret.
+    /// The asker takes it on to write a new refresh token into the place of the one sent.
     fn hold(&mut self, query: &Query, grant: &Arc<Grant>, now: Timestamp) {
         if let Some(holder) = query.holder.clone().filter(|_| query.holds(grant)) {
             self.pend(query.token, grant, now);
@@ -242,23 +238,19 @@ impl Board {
     /// Where the answer holds a new refresh token, nothing is sent until it is written back.
     fn pend(&mut self, token: Fingerprint, grant: &Arc<Grant>, now: Timestamp) {
         if grant.rotated.is_some() {
-            self.write_backs.entry(token).or_insert_with(|| WriteBack {
-                grant: grant.clone(),
-                since: now,
-                asked_at: now,
-                owed: HashMap::new(),
-            });
+            let new = || WriteBack { grant: grant.clone(), since: now, asked_at: now, owed: HashMap::new() };
+            self.write_backs.entry(token).or_insert_with(new).grant = grant.clone();
         }
     }
 
-    fn take_up(&mut self, token: Fingerprint, source: &Key, holder: Key) {
+    fn take_up(&mut self, token: Fingerprint, source: &Line, holder: Key) {
         if let Some(pending) = self.write_backs.get_mut(&token) {
             pending.owed.entry(source.clone()).or_default().push(holder);
         }
     }
 
     /// This resource lets go of it, done or not.
-    pub(super) fn release(&mut self, token: Fingerprint, source: &Key, holder: &Key, now: Timestamp) {
+    pub(super) fn release(&mut self, token: Fingerprint, source: &Line, holder: &Key, now: Timestamp) {
         if let Some(pending) = self.write_backs.get_mut(&token)
             && let Some(holders) = pending.owed.get_mut(source)
             && let Some(place) = holders.iter().position(|key| key == holder)
@@ -268,16 +260,17 @@ impl Board {
         }
     }
 
-    /// The answer whose refresh token is to be written into this Secret, where nobody is at it any more: this resource
-    /// is now.
+    /// The answer whose refresh token is to be written here, where nobody is at it any more: this resource is now. A
+    /// place of which nothing is known is as good as the one that was left.
     pub(super) fn left_behind(
         &mut self,
         token: Fingerprint,
-        source: &Key,
+        source: &Line,
         holder: &Key,
     ) -> Option<Arc<Grant>> {
         let pending = self.write_backs.get(&token)?;
-        let is_left = pending.owed.get(source).map_or(pending.owed.is_empty(), Vec::is_empty);
+        let nobody_at_all = || pending.owed.values().all(Vec::is_empty);
+        let is_left = pending.owed.get(source).map_or_else(nobody_at_all, Vec::is_empty);
         let grant = is_left.then(|| pending.grant.clone())?;
         self.take_up(token, source, holder.clone());
         Some(grant)
@@ -288,15 +281,15 @@ impl Board {
         self.write_backs.values().flat_map(|pending| pending.owed.values().flatten().cloned()).collect()
     }
 
-    /// The Secret holds the new refresh token, or another one.
-    pub(super) fn written_back(&mut self, token: Fingerprint, source: &Key, now: Timestamp) {
+    /// Its place holds the new refresh token, or another one.
+    pub(super) fn written_back(&mut self, token: Fingerprint, source: &Line, now: Timestamp) {
         if let Some(pending) = self.write_backs.get_mut(&token) {
             pending.owed.remove(source);
             if pending.owed.is_empty() {
                 self.write_backs.remove(&token);
             }
         }
-        self.number();
+        self.next.0 += 1;
         self.replaced.insert((token, source.clone()), (self.next, now));
         self.waiting.tell(token);
     }

@@ -162,7 +162,7 @@ impl World {
 
     async fn ask_if(&self, who: Who, wanted: impl Fn() -> bool) -> Outcome {
         let regions = Regions::default();
-        let (token, holder) = (refresh(who.token), source(&format!("reader of {}", who.source)));
+        let (token, holder) = (refresh(who.token), reader_of(who.source));
         let after = |seconds| (self.clock)() + SignedDuration::from_secs(seconds);
         let ask = Ask {
             region: regions.get(who.region).unwrap(),
@@ -198,8 +198,12 @@ impl World {
     }
 }
 
-fn source(name: &str) -> Key {
-    Key::new("ns", name)
+fn source(name: &str) -> Line {
+    Line { secret: Key::new("ns", name), key: "refresh_token".into(), region: "us".into() }
+}
+
+fn reader_of(name: &str) -> Key {
+    Key::new("ns", &format!("reader of {name}"))
 }
 
 fn refresh(token: &str) -> RefreshToken {

@@ -19,7 +19,7 @@ use crate::{
     ops::fake_api::{Asked, FakeApi, refusal},
     reconcile::{Context, Input, Known, reconcile},
     slots::Slot,
-    squadcast::{AccessToken, Ask, Exchanges, Failure, Fingerprint, Grant, Rate, Region, Transport},
+    squadcast::{AccessToken, Ask, Exchanges, Failure, Fingerprint, Grant, Line, Rate, Region, Transport},
 };
 
 /// The resource, and Secrets by name.
@@ -29,6 +29,8 @@ pub(super) struct Cluster {
     version: u64,
     /// What somebody does to the target right before the operator's next write of it.
     pub(super) overtaken_by: Option<Value>,
+    /// Nobody may write the source.
+    pub(super) keeps_source: bool,
 }
 
 impl Cluster {
@@ -80,6 +82,9 @@ impl Cluster {
         };
         if *method != Method::PATCH {
             return (200, secret);
+        }
+        if self.keeps_source && name == "source" {
+            return refusal(500, "InternalError", "a webhook is down");
         }
         for field in ["uid", "resourceVersion"] {
             let examined = &body["metadata"][field];
@@ -153,8 +158,12 @@ impl Transport for Shared {
     }
 }
 
+fn line(secret: &str) -> Line {
+    Line { secret: Key::new("team", secret), key: "refresh_token".into(), region: "us".into() }
+}
+
 async fn another_asks(exchanges: &Exchanges) {
-    let (regions, token, source) = (Regions::default(), token("rt"), Key::new("team", "another"));
+    let (regions, token, source) = (Regions::default(), token("rt"), line("another"));
     let ask = Ask {
         region: regions.get("us").unwrap(),
         token: &token,
@@ -177,7 +186,7 @@ pub(super) struct Between {
 impl Between {
     /// Another resource has written a new refresh token into the source.
     pub(super) fn writes_back(&self) {
-        self.exchanges.written_back(token("rt").fingerprint("us"), &Key::new("team", "source"));
+        self.exchanges.written_back(token("rt").fingerprint("us"), &line("source"));
     }
 
     /// Another resource gets a token, and a second later somebody edits the target.
@@ -212,11 +221,13 @@ type OnRead = Arc<Mutex<Box<dyn FnMut(&str) + Send>>>;
 
 impl World {
     pub(super) async fn new() -> Self {
-        let source =
-            json!({ "metadata": { "name": "source" }, "data": { "refresh_token": BASE64.encode("rt") } });
-        let mut cluster =
-            Cluster { resource: object(), secrets: BTreeMap::new(), version: 100, overtaken_by: None };
-        cluster.put("source", source);
+        let cluster = Cluster {
+            resource: object(),
+            secrets: BTreeMap::new(),
+            version: 100,
+            overtaken_by: None,
+            keeps_source: false,
+        };
         let cluster = Arc::new(Mutex::new(cluster));
         let on_read: OnRead = Arc::new(Mutex::new(Box::new(|_| ())));
         let (answering, reading) = (cluster.clone(), on_read.clone());
@@ -246,7 +257,8 @@ impl World {
             may_act: Box::new(|| true),
             // What counts is the source as it was read, not as the watches had told of it before.
             still_wanted: Box::new(move |input| {
-                let version = facts(&sources.lock().unwrap().secrets["source"]).resource_version;
+                let name = &input.credential.spec.refresh_token_secret_ref.name;
+                let version = facts(&sources.lock().unwrap().secrets[name]).resource_version;
                 let same = matches!(&input.source, Known::Facts(read) if read.resource_version == version);
                 same && still_wanted.load(Ordering::SeqCst)
             }),
@@ -254,7 +266,9 @@ impl World {
             tell: Box::new(|_, _| {}),
         };
         let memory = Memory::default();
-        Self { cluster, squadcast, wanted, on_read, context, memory, wake: None }
+        let world = Self { cluster, squadcast, wanted, on_read, context, memory, wake: None };
+        world.stores("source", "rt");
+        world
     }
 
     /// One that has got its first token.
@@ -284,7 +298,7 @@ impl World {
         };
         let slots = Arc::new(Semaphore::new(1));
         let slot = Slot::new(slots.clone(), slots.acquire_owned().await.unwrap());
-        let done = Box::pin(reconcile(&self.context, &slot, &input, self.memory.clone())).await;
+        let done = Box::pin(reconcile(&self.context, &slot, &input, std::mem::take(&mut self.memory))).await;
         self.memory = done.memory;
         self.wake = done.wake;
         done.ending.as_str()
@@ -308,6 +322,18 @@ impl World {
 
     pub(super) fn answers(&self, answer: Answer) {
         self.squadcast.answers.lock().unwrap().push_back(answer);
+    }
+
+    /// How many resources are at a write-back.
+    pub(super) fn unsaved(&self) -> usize {
+        self.context.exchanges.unsaved().len()
+    }
+
+    /// A Secret with a refresh token, as a user stores it.
+    pub(super) fn stores(&self, name: &str, token: &str) {
+        let secret =
+            json!({ "metadata": { "name": name }, "data": { "refresh_token": BASE64.encode(token) } });
+        self.cluster.lock().unwrap().put(name, secret);
     }
 
     /// How many exchanges were made.

@@ -141,16 +141,23 @@ async fn each_secret_of_a_replaced_refresh_token_is_written_back_for_itself() {
     one.done();
     settle().await;
     assert!(!waiting.is_finished());
-    assert_eq!(world.exchanges.unsaved(), [source("reader of two")]);
+    assert_eq!(world.exchanges.unsaved(), [reader_of("two")]);
     // That one of them does not hold it any more is known at once, whatever the other one waits for.
     assert_eq!(world.ask(Who { since: later, ..A }).await, "replaced");
     // Whose reconcile is dropped leaves it to the next one of that Secret.
-    let (sent, next) = (two.sent(), source("next"));
-    assert!(world.exchanges.left_behind(sent, two.source(), &next).is_none());
+    let (sent, next) = (two.sent(), reader_of("next"));
+    for place in ["one", "two", "three"] {
+        assert!(world.exchanges.left_behind(sent, &source(place), &next).is_none(), "somebody is at it");
+    }
     drop(two);
-    assert!(world.exchanges.left_behind(sent, &source("one"), &next).is_none());
     let (_, two) = world.exchanges.left_behind(sent, &source("two"), &next).unwrap();
-    assert_eq!(world.exchanges.unsaved(), [next]);
+    assert_eq!(world.exchanges.unsaved(), std::slice::from_ref(&next));
+    drop(two);
+    // Whoever has moved to another Secret with the same refresh token takes it along.
+    let (_, three) = world.exchanges.left_behind(sent, &source("three"), &next).unwrap();
+    let (_, two) = world.exchanges.left_behind(sent, &source("two"), &next).unwrap();
+    three.done();
+    assert!(!waiting.is_finished());
     two.done();
     assert_eq!(waiting.await.unwrap(), "replaced");
     assert!(world.exchanges.unsaved().is_empty());
