@@ -29,7 +29,7 @@ for target in $targets; do
 	echo "==> $target: $cases cases"
 	log=$cache/$target.log
 	if ! "$cache/target/$host/release/$target" "$cache/$target" "regressions/$target" "seeds/$target" \
-		-runs="$cases" -max_len=4096 -timeout=25 -rss_limit_mb=512 -print_final_stats=1 \
+		-runs="$cases" -max_len=4096 -timeout=5 -rss_limit_mb=512 -print_final_stats=1 \
 		-artifact_prefix="regressions/$target/" -dict="$target.dict" >"$log" 2>&1; then
 		tail -n 40 "$log" >&2
 		echo "fuzz: $target found something; the case is in fuzz/regressions/$target: mend it and keep the case" >&2

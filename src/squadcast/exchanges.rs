@@ -13,10 +13,14 @@ use super::{Client, Clock, Failure, Fingerprint, Grant, Rate, RefreshToken, Regi
 use crate::api::{Key, Reason};
 
 mod board;
+mod duty;
 #[cfg(test)]
 mod tests;
 
-pub use board::Moment;
+pub use self::{
+    board::Moment,
+    duty::{Duty, Line},
+};
 use board::{Board, Query, Step};
 
 /// How often what is of no more use is looked for.
@@ -103,50 +107,6 @@ pub enum Outcome {
     WriteBackPending(Arc<Grant>, Option<Duty>),
 }
 
-/// A key of a Secret, and the region for which its value is a refresh token.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Line {
-    /// The Secret.
-    pub secret: Key,
-    /// The key in its data.
-    pub key: Box<str>,
-    /// The region.
-    pub region: Box<str>,
-}
-
-/// The duty to write a refresh token back to where it came from. Until it is done or void, nothing more is sent with
-/// the one that was replaced. One that is dropped is left to the next resource that reads the same and writes back.
-pub struct Duty {
-    exchanges: Exchanges,
-    sent: Fingerprint,
-    source: Line,
-    holder: Key,
-}
-
-impl Duty {
-    /// Of the refresh token that was sent.
-    pub fn sent(&self) -> Fingerprint {
-        self.sent
-    }
-
-    /// Where to write.
-    pub fn source(&self) -> &Line {
-        &self.source
-    }
-
-    /// It is done, or somebody has replaced the value that was sent.
-    pub fn done(&self) {
-        self.exchanges.written_back(self.sent, &self.source);
-    }
-}
-
-impl Drop for Duty {
-    fn drop(&mut self) {
-        let now = (self.exchanges.0.clock)();
-        self.exchanges.0.board().release(self.sent, &self.source, &self.holder, now);
-    }
-}
-
 /// All exchanges of this process. Clones share everything.
 ///
 /// For each region and refresh token at most one exchange is under way, and its answer, good or bad, serves all
@@ -215,12 +175,12 @@ impl Exchanges {
             };
             match step {
                 Step::Done(Ok(grant)) => {
-                    let duty = self.duty(&query, &grant);
+                    let duty = Duty::noted(self, &query, &grant);
                     return Outcome::Granted { grant, own, duty };
                 }
                 Step::Done(Err(failure)) => return Outcome::Failed(failure),
                 Step::Pending(grant) => {
-                    let duty = self.duty(&query, &grant);
+                    let duty = Duty::noted(self, &query, &grant);
                     return Outcome::WriteBackPending(grant, duty);
                 }
                 Step::Wait(changed, at_most, leader) => {
@@ -245,19 +205,12 @@ impl Exchanges {
         }
     }
 
-    /// The duty that the board has noted.
-    fn duty(&self, query: &Query, grant: &Grant) -> Option<Duty> {
-        let holder = query.holder.clone().filter(|_| query.holds(grant))?;
-        Some(Duty { exchanges: self.clone(), sent: query.token, source: query.source.clone(), holder })
-    }
-
     /// The answer whose new refresh token is still to be written here, where nobody is at it any more: the
     /// reconcile was dropped, or came to an end in a panic, or the answer came when nobody waited for it any more. This
     /// resource is at it now.
     pub fn left_behind(&self, sent: Fingerprint, source: &Line, holder: &Key) -> Option<(Arc<Grant>, Duty)> {
         let grant = self.0.board().left_behind(sent, source, holder)?;
-        let (source, holder) = (source.clone(), holder.clone());
-        Some((grant, Duty { exchanges: self.clone(), sent, source, holder }))
+        Some((grant, Duty::new(self, sent, source, holder)))
     }
 
     /// The resources that are at writing a new refresh token back: where it belongs it is not yet.

@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// The operator is right so soon after a fault.
-const AFTERWARDS: Duration = DEADLINE;
+const AFTERWARDS: Duration = Duration::from_secs(30);
 /// Resources whose tokens of a minute are renewed all the time.
 const BUSY: [&str; 3] = ["busy-0", "busy-1", "busy-2"];
 /// What an outage may cost in requests: so many at once, when everything is tried and looked at again, and so many a

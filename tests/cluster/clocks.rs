@@ -30,8 +30,7 @@ impl Stage {
 }
 
 fn close(a: i64, b: i64) -> bool {
-    // Whole seconds, and what passes between two processes on a busy machine.
-    (a - b).abs() <= 5
+    (a - b).abs() <= 2
 }
 
 #[tokio::test]
@@ -147,7 +146,7 @@ async fn two_successful_exchanges_are_five_seconds_apart_whatever_calls_for_the_
             spec["renewBefore"] = "47h59m59s".into();
         }
         if name == "stale" {
-            stage.squadcast.script("rt-stale", Reply::token().life(12));
+            stage.squadcast.script("rt-stale", Reply::token().life(8));
         }
         stage.apply(name, spec).await;
     }
@@ -186,7 +185,7 @@ async fn what_fell_due_while_the_process_stood_still_is_done_when_it_goes_on() {
 }
 
 #[tokio::test]
-async fn ready_ends_at_expiry_while_the_next_attempt_is_far_away() {
+async fn ready_ends_within_two_seconds_of_expiry_while_the_next_attempt_is_far_away() {
     let stage = Stage::new("expiry-prompt").await;
     // After a rejection the next attempt comes after a minute: nothing but expiry is due then.
     stage.resource("one", Script::of([Reply::token().life(20), Reply::error(402)])).await;
@@ -196,8 +195,7 @@ async fn ready_ends_at_expiry_while_the_next_attempt_is_far_away() {
     let ready = condition(&expired, "Ready").unwrap();
     let turned: Timestamp = ready["lastTransitionTime"].as_str().unwrap().parse().unwrap();
     let late = turned.as_second() - instant(&failing, "expiresAt").as_second();
-    // Within two seconds on a machine that is not busy.
-    assert!((0..=5).contains(&late), "{late} s after expiry: {}", expired["status"]);
+    assert!((0..=2).contains(&late), "{late} s after expiry: {}", expired["status"]);
     assert!(instant(&failing, "nextAttemptAt") > turned, "{}", expired["status"]);
     assert_eq!(stage.exchanges("one"), 2);
     let line = stage.operator.wait_for_log("there is no usable token any more").await;

@@ -114,9 +114,11 @@ async fn clocks_that_differ() {
     let squadcast = Squadcast::start();
     let client = Setup::of(&squadcast).client();
     for (skew, told) in [(0, 0), (-3, 0), (7200, 7200), (-7200, -7200)] {
+        let began = std::time::Instant::now();
         let granted = grant(&client, &squadcast, Reply::token().skew(skew)).await;
-        // Whole seconds, and what passes on the way on a busy machine.
-        assert!((granted.skew - told).abs() <= 5, "{skew}: {}", granted.skew);
+        // A second, and what passes on the way on a busy machine.
+        let most = 1 + began.elapsed().as_secs();
+        assert!((granted.skew - told).unsigned_abs() <= most, "{skew}: {}", granted.skew);
     }
     // Good for a minute by Squadcast's clock, though long past or far away by ours.
     for skew in [7200, -7200] {

@@ -129,6 +129,7 @@ async fn retries_stay_close_while_little_life_is_left() {
             let resource = stage.attempt(name).await;
             assert!(failures(&resource) > count, "{}", resource["status"]);
             count = failures(&resource);
+            assert!(stage.exchanges(name) > usize::try_from(count).unwrap(), "each counted once");
             assert_eq!(conditions(&resource), unsynced("ServiceUnavailable"));
             assert_backed_off(&resource, cap);
         }

@@ -67,8 +67,8 @@ async fn a_write_back_is_due_whoever_made_the_request() {
     assert_eq!(world.ask(A).await, "pending access 1 -> token b");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_write_back_that_begins_stops_what_is_about_to_be_sent() {
+/// A write-back that has begun, one whose request is under way, and one that waits for its turn behind that.
+async fn a_write_back_while_one_waits_for_its_turn() -> (Arc<World>, JoinHandle<String>, JoinHandle<String>) {
     let rate = Rate { per_second: 10.0, in_flight: 1 };
     let world = Arc::new(World::new(Some(1), rate, [Script::Rotate("token b")]));
     assert_eq!(world.ask(A).await, "access 1 -> token b");
@@ -76,6 +76,12 @@ async fn a_write_back_that_begins_stops_what_is_about_to_be_sent() {
     let other = world.begin(Who { token: "token c", ..A }).await;
     let about_to_send = world.begin(A).await;
     assert_eq!(world.ask(Who { hold: true, ..EARLIER }).await, "access 1 -> token b");
+    (world, other, about_to_send)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_back_that_begins_stops_what_is_about_to_be_sent() {
+    let (world, other, about_to_send) = a_write_back_while_one_waits_for_its_turn().await;
     world.open_doors(9);
     assert_eq!(other.await.unwrap(), "access 2");
     settle().await;
@@ -166,13 +172,7 @@ async fn each_secret_of_a_replaced_refresh_token_is_written_back_for_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_back_that_comes_and_goes_stops_what_waits_for_its_turn() {
-    let rate = Rate { per_second: 10.0, in_flight: 1 };
-    let world = Arc::new(World::new(Some(1), rate, [Script::Rotate("token b")]));
-    assert_eq!(world.ask(A).await, "access 1 -> token b");
-    pass(1).await;
-    let other = world.begin(Who { token: "token c", ..A }).await;
-    let about_to_send = world.begin(A).await;
-    assert_eq!(world.ask(Who { hold: true, ..EARLIER }).await, "access 1 -> token b");
+    let (world, other, about_to_send) = a_write_back_while_one_waits_for_its_turn().await;
     world.written_back("token a");
     // However long that takes.
     pass(100).await;
